@@ -14,6 +14,7 @@
   a share of the first's, `hundredth_frac` that of a third batch of a hundredth.
 - `frame`: ours alone, pages of 300 words with a common frame, at similarity .70 and .739. They meet by
   the thousand and all stay: the most expensive case for a threshold of .75.
+- `against`: ours alone, 5,000 such pages with 50,000 others known from a Parquet file.
 - `made`: ours alone, in two workers, `--pages` made pages: a tenth of one frame at similarity .739,
   a third of the others in families of five; with and without passages.
 """
@@ -31,6 +32,7 @@ PARTS = {
     "signatures": signatures.CONTESTANTS,
     "lsh": lsh.CONTESTANTS,
     "stage": stage.STAGE,
+    "against": stage.AGAINST,
     "frame": stage.FRAMES,
     "made": made.MADE,
 }
@@ -65,7 +67,7 @@ def _input(part: str, num_signatures: int) -> tuple[Any, str]:
         return num_signatures, f"{num_signatures:,} synthetic signatures"
     if part == "made":
         return num_signatures, f"{num_signatures:,} made pages, a tenth of one frame"
-    if part == "stage":
+    if part in ("stage", "against"):
         count = stage.STAGE_PAGES
         return count, f"{count:,} pages of 2 KB of prose/dev, a quarter near copies"
     if part == "frame":

@@ -60,6 +60,33 @@ def stage_ours(num_pages: int) -> Work:
     return work
 
 
+def against_ours(num_pages: int) -> Work:
+    """The command over a tenth of the pages, without and with the others known from Parquet."""
+    import pyarrow.parquet as pq
+
+    from corpus.storage.store import open_corpus
+
+    logging.disable(logging.INFO)
+    root = tempfile.mkdtemp()
+    texts = _near_copies(num_pages + num_pages // 10)
+    pq.write_table(
+        pa.table({"text": texts[:num_pages]}), f"{root}/known.parquet", row_group_size=1000
+    )
+    # The first command of the process loads the compiled code.
+    for name in ("before", "alone", "against"):
+        _write_batch(open_corpus(f"{root}/{name}", create=True), "one", texts[num_pages:])
+
+    def work() -> Turn:
+        _stage_cpu_s(f"{root}/before", "one")
+        alone_s = _stage_cpu_s(f"{root}/alone", "one")
+        known = f'dedup.against=["{root}/known.parquet"]'
+        against_s = _stage_cpu_s(f"{root}/against", "one", "--set", known)
+        shutil.rmtree(root)
+        return Turn(num_pages, {"cpu_ms_per_known": 1000 * (against_s - alone_s) / num_pages})
+
+    return work
+
+
 def frame_ours(num_pages: int, sizes: tuple[int, int] = FRAME) -> Work:
     """The command over pages of one frame; a batch before it loads the compiled code."""
     from corpus.storage.store import open_corpus
@@ -91,13 +118,13 @@ def frame_ours(num_pages: int, sizes: tuple[int, int] = FRAME) -> Work:
     return work
 
 
-def _stage_cpu_s(corpus: str, batch: str) -> float:
+def _stage_cpu_s(corpus: str, batch: str, *settings: str) -> float:
     """CPU seconds of the stage on one batch, in this process."""
     from dedup import run
 
     started = cpu_s()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        code = run.main(["--corpus", corpus, "--batch", batch, "--executor", "serial"])
+        code = run.main(["--corpus", corpus, "--batch", batch, "--executor", "serial", *settings])
     if code:
         raise SystemExit(f"the stage ended with exit code {code}")
 
@@ -154,6 +181,7 @@ def _near_copies(num_pages: int) -> list[str]:
 
 
 STAGE = (Contestant("ours", stage_ours),)
+AGAINST = (Contestant("ours", against_ours),)
 FRAMES = (
     Contestant("ours, similarity .70", frame_ours),
     Contestant("ours, similarity .739", partial(frame_ours, sizes=FRAME_BELOW_THRESHOLD)),

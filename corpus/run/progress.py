@@ -19,6 +19,7 @@ JOBS = {
     "clean/documents": ("extract text", "pages"),
     "clean/candidates": ("extract text", "pages"),
     "clean/cut_documents": ("remove repeated lines", "pages"),
+    "dedup/known (scatter)": ("sign known documents", "documents"),
     "dedup/signatures": ("sign documents", "documents"),
     "dedup/compare (reduce)": ("compare candidates", "pairs"),
     "dedup/overlaps (reduce)": ("find test passages", "documents"),

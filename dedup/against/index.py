@@ -33,7 +33,9 @@ def read_matching(context: Context, wanted: np.ndarray) -> tuple[np.ndarray, np.
         folder = KNOWN.folder(context.batch)
         manifest = find_manifest_in(context.store, folder)
         assert manifest is not None, "the step before has committed it"
-        first, last = doc_ids.part_of_prefix(wanted[[0, -1]], manifest.num_parts).tolist()
+        # There may be more parts than the batch has.
+        num_parts = len(manifest.parts)
+        first, last = doc_ids.part_of_prefix(wanted[[0, -1]], num_parts).tolist()
         for part in manifest.parts[first : last + 1]:
             with open_file(context.store, f"{folder}/{part.file}") as file:
                 for key, rows in matching_rows(file, wanted, "doc"):

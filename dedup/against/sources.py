@@ -37,6 +37,7 @@ MOST_FILES = 1 << 23
 # A Parquet file is read by tasks of about so many bytes.
 TASK_BYTES = 256 << 20
 EDGE_BYTES = 1 << 20
+BYTES_PER_DOCUMENT = 1_000
 
 _SUFFIXES: tuple[tuple[str, Kind], ...] = (
     (".parquet", "parquet"),
@@ -100,6 +101,8 @@ class KnownFile:
     prefixes: int
     rows: int = 0
     """Of the whole file, if known beforehand."""
+    size: int = 0
+    """Bytes of the whole file."""
     first_group: int = 0
     after_group: int = 0
     first_row: int = 0
@@ -147,7 +150,9 @@ def known_files(given: Sequence[str]) -> tuple[str, ...]:
         first = number + before * spare // total
         before += size
         prefixes = number + 1 + before * spare // total - first
-        numbered = dataclasses.replace(file, number=number, first_prefix=first, prefixes=prefixes)
+        numbered = dataclasses.replace(
+            file, number=number, first_prefix=first, prefixes=prefixes, size=size
+        )
         encoded += [each.encode() for each in _pieces(numbered, size)]
     return tuple(encoded)
 
@@ -166,6 +171,12 @@ def inputs(files: Sequence[str]) -> list[Input]:
             Input(table=INPUT, batch=file.where, fingerprint=file.fingerprint) for file in found
         )
     )
+
+
+def num_documents(files: Sequence[str]) -> int:
+    """The number of known documents; of JSON lines an estimate by size, for packed ones too."""
+    whole = {file.number: file for file in map(decode, files)}
+    return sum(file.rows or file.size // BYTES_PER_DOCUMENT for file in whole.values())
 
 
 def _files(source: Source) -> list[tuple[KnownFile, int]]:

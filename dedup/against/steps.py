@@ -21,7 +21,6 @@ from corpus.run.step import (
     Output,
     ReduceFunction,
     Scattered,
-    one_bucket_per_part,
 )
 from corpus.tables.manifest import Input
 from dedup import doc_ids, index, passage_steps, words
@@ -30,6 +29,9 @@ from dedup.against.index import KNOWN
 from dedup.config import DedupConfig
 from dedup.doc_ids import BINARY
 from dedup.near_duplicates import lsh, minhash
+
+# With 15 keys of 40 bytes each. Passages have some five times as many keys.
+DOCUMENTS_PER_BUCKET = 250_000
 
 _KEYED = pa.schema(
     [
@@ -75,6 +77,12 @@ def load_known_reduce(config: DedupConfig, context: Context) -> ReduceFunction:
     return reduce
 
 
+def num_buckets(config: DedupConfig, context: Context) -> int:
+    """Buckets of at most some 150 MB, however small the batch; a part of the batch has one at least."""
+    of_bucket = DOCUMENTS_PER_BUCKET // (5 if config.passages.min_words else 1)
+    return max(context.num_parts, -(-sources.num_documents(context.files) // of_bucket))
+
+
 def depends(config: DedupConfig, context: Context) -> list[Input]:
     """The files of the sources."""
     return sources.inputs(context.files)
@@ -91,7 +99,7 @@ def known_step(*, passages: bool) -> Exchange:
         scattered=_KEYED,
         load_file_scatter=load_known_scatter,
         load_reduce=load_known_reduce,
-        num_buckets=one_bucket_per_part,
+        num_buckets=num_buckets,
     )
 
 
@@ -130,4 +138,4 @@ def _keyed(
         _KEYED,
     )
     counts = Counter(known=has_words.size, no_words=doc.size - has_words.size)
-    return Scattered(table, index.part_of_keys(key, context.num_parts), +counts)
+    return Scattered(table, index.part_of_keys(key, num_buckets(config, context)), +counts)

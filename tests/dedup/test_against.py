@@ -23,7 +23,7 @@ from corpus.errors import InputError, SchemaError
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import part_paths
 from dedup import doc_ids, review
-from dedup.against import documents, sources
+from dedup.against import documents, sources, steps
 from dedup.config import DedupConfig
 from dedup.near_duplicates import lsh
 from tests.dedup.made import MadeCorpus, Page, place_of
@@ -74,6 +74,8 @@ def test_known_documents_remove_what_an_earlier_batch_of_them_would(seed: int) -
         patch.setattr(lsh, "FULL_BUCKET", generator.choice([2, 24]))
         patch.setattr(lsh, "LEADERS", 1)
         patch.setattr(sources, "TASK_BYTES", 100)
+        patch.setattr(steps, "DOCUMENTS_PER_BUCKET", generator.choice([1, 2]))
+        patch.setattr(sources, "BYTES_PER_DOCUMENT", 20)
         patch.setattr(documents, "SLICE_ROWS", generator.choice([1, 3]))
         whole = MadeCorpus(Path(folder, "whole"))
         whole.add("old", pages[:25], 1)
