@@ -188,7 +188,8 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
         return Dropped(reason, "names Wikipedia as its source: clean.wikipedia.remove", notes)
 
     spoken = language.detect(normal.text)
-    if reason := language.judge(spoken, config.language):
+    declared = metadata.language(source.html)
+    if reason := language.judge(spoken, config.language, declared):
         return Dropped(reason, language.detail_of(reason, spoken, config.language), notes)
 
     judged = quality.judge(normal.text, config.quality)

@@ -149,12 +149,16 @@ def without_galleries(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def without_forms(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without text in forms, such as terms of registration, if there is other text."""
+    """`keep` without text in forms, such as terms of registration, if there is more other text.
+
+    Some boards print each post in a form of its own, and some sites the whole page in one.
+    """
     in_form = page.channels[:, _FORM] > 0
     words = page.counts[:, WORDS]
     headline = _headline(page, page.place[:, IN_HEADING] > 0)
     is_whole_page = headline >= 0 and in_form[headline]
-    if is_whole_page or words[keep & ~in_form].sum() < OUTSIDE_WORDS:
+    outside = int(words[keep & ~in_form].sum())
+    if is_whole_page or outside < max(OUTSIDE_WORDS, int(words[keep & in_form].sum())):
         return keep
     return keep & ~in_form
 

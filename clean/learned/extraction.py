@@ -2,7 +2,8 @@
 
 A page is cut into blocks (`blocks`). Each block becomes a row of features (`features`), and each
 row the block's probability of content (`trees`). A second model judges again, with the first one's
-probabilities of the blocks around as further features (`context`).
+probabilities of the blocks around as further features (`context`). Posts of a thread and other
+repeated elements are then judged together (`posts`).
 
 The blocks kept are those with the greatest expected F-beta together (Lewis 1995; Nan et al. 2012:
 the best set is everything above a threshold, half of its own F1). A clear page is cut cleanly, and
@@ -53,6 +54,7 @@ from clean.learned.layout import (
 )
 from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
+from clean.learned.posts import judged_by_place
 from clean.learned.render import render
 from clean.learned.tables import Row, data_rows, with_whole_rows, with_whole_tables
 from clean.learned.trees import Model
@@ -175,7 +177,7 @@ def chances(found: Model) -> Callable[[PageBlocks], np.ndarray]:
     def judge(page: PageBlocks) -> np.ndarray:
         rows = features(page, NUM_CONTEXT)
         rows[:, NUM_FEATURES:] = context(page, chance_of(trees.scores(first, rows)))
-        return chance_of(trees.scores(second, rows))
+        return judged_by_place(page, chance_of(trees.scores(second, rows)))
 
     return judge
 

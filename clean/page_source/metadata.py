@@ -1,4 +1,4 @@
-"""Title and date of publication, from a page's own metadata.
+"""Title, language and date of publication, from a page's own metadata.
 
 Only metadata for machines counts (`og:title`, `<title>`, `article:published_time`, JSON-LD,
 `<time>`): a date in running text is often another event's. The clock is not read, so a page gives
@@ -21,6 +21,8 @@ EARLIEST = date(1991, 1, 1)
 _META = re.compile(r"<meta\s([^<>]{1,2000})>", re.I)
 _ATTRIBUTE = re.compile(r"([a-z:_-]{1,40})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.I)
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,2000})", re.I)
+_ROOT = re.compile(r"<html(?=[\s/])[^<>]{1,2000}>", re.I)
+_LANGUAGE = re.compile(r"\s(?:xml:)?lang\s*=\s*[\"']?\s*([a-z]{2,3})(?![a-z])", re.I)
 _JSON_DATE = re.compile(r"\"datePublished\"\s{0,5}:\s{0,5}\"([^\"]{4,40})\"")
 _TIME = re.compile(r"<time\s[^<>]{0,300}?datetime\s*=\s*[\"']?([0-9T:.+Z -]{8,40})", re.I)
 _DATE = re.compile(r"\s*(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)")
@@ -75,6 +77,13 @@ def title(html: str, marks: dict[str, str]) -> str | None:
             return cleaned[:MAX_TITLE_CHARS]
 
     return None
+
+
+def language(html: str) -> str | None:
+    """The language that `<html>` declares: the first part of its tag in lower case, or None."""
+    root = _ROOT.search(html, 0, HEAD_CHARS)
+    found = _LANGUAGE.search(root[0]) if root else None
+    return found[1].lower() if found else None
 
 
 def published(html: str, marks: dict[str, str], latest: date | None) -> date | None:
