@@ -24,7 +24,8 @@ LEAST_SHOWN_FRAC: Final = 0.3
 LABEL_WORDS: Final = 8
 # Most rules read of a page's style sheets.
 MAX_RULES: Final = 300
-_DISPLAY_BYTES: Final = 16
+# Bytes before a value to search for the name of its property.
+_NAME_BYTES: Final = 16
 MAX_SELECTOR_BYTES: Final = 2000
 _CANDIDATES: Final = (HINTS.index("hidden"), HINTS.index("sr"))
 _NAMES: Final = frozenset(
@@ -40,8 +41,21 @@ _OPENS = re.compile(
 )
 # Elements around a block searched for such a name.
 _LEVELS: Final = 5
-_DISPLAY = re.compile(rb"display\s*:\s*$")
-_SHOWS = re.compile(rb"(?:display\s*:\s*(?!none)\w|visibility\s*:\s*visible)", re.I)
+# Values that hide, and the end of the declaration before each. Opacity is left out: most elements
+# without any are faded in.
+_FAR = re.compile(rb"(?:^|[^-\w])(?:left|right|top|bottom)\s*:\s*$")
+_HIDING: Final = (
+    (b"none", re.compile(rb"display\s*:\s*$")),
+    (b"hidden", re.compile(rb"(?:^|[^-\w])visibility\s*:\s*$")),
+    (b"-9999", _FAR),
+    (b"-10000", _FAR),
+    (b"transparent", re.compile(rb"(?:^|[^-\w])color\s*:\s*$")),
+)
+_SHOWS = re.compile(
+    rb"display\s*:\s*(?!none)\w|visibility\s*:\s*(?:visible|inherit|unset)|position\s*:\s*(?:static|relative)"
+    rb"|(?:[^-\w])(?:(?:left|right|top|bottom)\s*:\s*(?:auto|0|[1-9])|color\s*:\s*(?!transparent)[\w#])",
+    re.I,
+)
 _SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
 
 
@@ -141,26 +155,32 @@ def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
 
 def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
     """Single selectors of hiding rules outside of media queries."""
-    depth = done = position = 0
-    for _ in range(MAX_RULES):
-        position = sheet.find(b"none", position + 1)
-        if position < 0:
-            return
-        if not _DISPLAY.search(sheet, max(0, position - _DISPLAY_BYTES), position):
-            continue
+    for word, declaration in _HIDING:
+        depth = done = position = 0
+        for _ in range(MAX_RULES):
+            position = sheet.find(word, position + 1)
+            if position < 0:
+                break
+            if not declaration.search(sheet, max(0, position - _NAME_BYTES), position):
+                continue
 
-        depth += sheet.count(b"{", done, position) - sheet.count(b"}", done, position)
-        done = position
-        if depth != 1:
-            continue
-        opening = sheet.rfind(b"{", 0, position)
-        start = max(0, opening - MAX_SELECTOR_BYTES)
-        last = max(sheet.rfind(sign, start, opening) for sign in (b"}", b"/", b";", b">"))
-        if last < start and start:
-            continue
-        for selector in sheet[last + 1 : opening].split(b","):
-            if single := _SELECTOR.fullmatch(selector):
-                yield single[1] + single[2]
+            depth += sheet.count(b"{", done, position) - sheet.count(b"}", done, position)
+            done = position
+            opening = sheet.rfind(b"{", 0, position)
+            # A picture behind the text may show through it.
+            if depth == 1 and sheet.find(b"-clip", opening, sheet.find(b"}", position)) < 0:
+                yield from _single_selectors(sheet, opening)
+
+
+def _single_selectors(sheet: bytes, opening: int) -> Iterator[bytes]:
+    """The selectors of one class or identifier among those of the rule opened at `opening`."""
+    start = max(0, opening - MAX_SELECTOR_BYTES)
+    last = max(sheet.rfind(sign, start, opening) for sign in (b"}", b"/", b";", b">"))
+    if last < start and start:
+        return
+    for selector in sheet[last + 1 : opening].split(b","):
+        if single := _SELECTOR.fullmatch(selector):
+            yield single[1] + single[2]
 
 
 def _is_shown(name: bytes, sheet: bytes) -> bool:

@@ -43,6 +43,13 @@ NAME_TOP: Final = np.uint64(markup.packed("top"))
 NAME_RIGHT: Final = np.uint64(markup.packed("right"))
 NAME_BOTTOM: Final = np.uint64(markup.packed("bottom"))
 NAME_TEXT_INDENT: Final = np.uint64(markup.packed("text-indent"))
+NAME_COLOR: Final = np.uint64(markup.packed("color"))
+NAME_BACKGROUND: Final = np.uint64(markup.packed("background"))
+VALUE_TRANSPARENT: Final = np.uint64(markup.packed("transparent"))
+VALUE_WHITE: Final = np.uint64(markup.packed("white"))
+VALUE_BLACK: Final = np.uint64(markup.packed("black"))
+VALUE_RGB: Final = np.uint64(markup.packed("rgb"))
+VALUE_RGBA: Final = np.uint64(markup.packed("rgba"))
 VALUE_NONE: Final = np.uint64(markup.packed("none"))
 VALUE_HIDDEN: Final = np.uint64(markup.packed("hidden"))
 VALUE_COLLAPSE: Final = np.uint64(markup.packed("collapse"))
@@ -53,6 +60,12 @@ VALUE_SCALE: Final = np.uint64(markup.packed("scale"))
 VISIBILITY_CHARS: Final = len("visibility")
 CONTENT_VISIBILITY_CHARS: Final = len("content-visibility")
 PADDING_BOTTOM_CHARS: Final = len("padding-bottom")
+# The end of the names `background-clip` and `-webkit-background-clip`.
+CLIP_CHARS: Final = len("clip")
+# Results of `color_of`: 24 bits of a colour, or one of the negative ones.
+WHITE: Final = 0xFFFFFF
+UNKNOWN_COLOR: Final = -1
+SEE_THROUGH: Final = -2
 
 
 @inner
@@ -235,6 +248,9 @@ def hides(data: Any, start: Any, end: Any) -> Any:
     no_size = False
     is_frame = False
     is_faded = False
+    color = UNKNOWN_COLOR
+    background = UNKNOWN_COLOR
+    is_clipped_to_text = False
     position = start
 
     while position < end:
@@ -257,12 +273,20 @@ def hides(data: Any, start: Any, end: Any) -> Any:
             name = packed(data, name_end - VISIBILITY_CHARS, name_end)
         elif name_end - name_start == PADDING_BOTTOM_CHARS and (data[name_start] | 32) == 112:
             is_frame = True
+        elif name_end - name_start > CLIP_CHARS and (
+            packed_word(data, name_end - CLIP_CHARS, name_end) == NAME_CLIP
+        ):
+            is_clipped_to_text = True
+        elif packed_word(data, name_start, name_end) == NAME_BACKGROUND:
+            background = color_of(data, position, end)
         if name in (NAME_DISPLAY, NAME_VISIBILITY):
             value = packed_word(data, position, end)
             if value in (VALUE_NONE, VALUE_HIDDEN, VALUE_COLLAPSE):
                 state = HIDDEN_BY_STYLE
             elif state == HIDDEN_BY_STYLE and name == NAME_DISPLAY:
                 state = 0
+        elif name == NAME_COLOR:
+            color = color_of(data, position, end)
         elif name == NAME_OVERFLOW:
             clips = packed_word(data, position, end) == VALUE_HIDDEN
         elif name in (NAME_HEIGHT, NAME_MAX_HEIGHT):
@@ -289,7 +313,72 @@ def hides(data: Any, start: Any, end: Any) -> Any:
 
     if state == 0 and no_size and not is_frame and (clips or is_faded):
         return HIDDEN_BY_STYLE
+    # A picture behind the text may show through it.
+    is_invisible = color == SEE_THROUGH or (color >= 0 and color == background)
+    if state == 0 and is_invisible and not is_clipped_to_text:
+        return HIDDEN_BY_STYLE
     return state
+
+
+@inner
+def color_of(data: Any, start: Any, end: Any) -> Any:
+    """A colour as one number of 24 bits, `SEE_THROUGH`, or `UNKNOWN_COLOR`.
+
+    Known are `#rgb`, `#rrggbb`, `rgb()`, `rgba()`, `white`, `black` and `transparent`.
+    """
+    if start >= end:
+        return UNKNOWN_COLOR
+    if data[start] == 35:
+        return _hexadecimal_color(data, start + 1, end)
+
+    word = packed_word(data, start, end)
+    if word == VALUE_TRANSPARENT:
+        return SEE_THROUGH
+    if word == VALUE_WHITE:
+        return WHITE
+    if word == VALUE_BLACK:
+        return 0
+    if word not in (VALUE_RGB, VALUE_RGBA):
+        return UNKNOWN_COLOR
+
+    color = 0
+    parts = 0
+    number = -1
+    position = start
+    while position < end and data[position] != 59:
+        byte = data[position]
+        if byte == 46 or byte == 37:  # parts of one and of a hundred
+            if parts < 3 or byte == 37:
+                return UNKNOWN_COLOR
+        elif 48 <= byte <= 57:
+            number = (0 if number < 0 else number) * 10 + (byte - 48)
+        elif number >= 0:
+            if parts == 3:
+                return SEE_THROUGH if number == 0 else UNKNOWN_COLOR
+            color = color * 256 + min(number, 255)
+            parts += 1
+            number = -1
+        position += 1
+
+    return color if parts == 3 else UNKNOWN_COLOR
+
+
+@inner
+def _hexadecimal_color(data: Any, start: Any, end: Any) -> Any:
+    color = 0
+    count = 0
+    while start + count < end and count < 9:
+        byte = data[start + count]
+        lower = byte | 32
+        if not (48 <= byte <= 57 or 97 <= lower <= 102):
+            break
+        color = color * 16 + (byte - 48 if byte <= 57 else lower - 87)
+        count += 1
+
+    if count == 3:
+        red, green, blue = color >> 8, color >> 4 & 15, color & 15
+        return red * 17 << 16 | green * 17 << 8 | blue * 17
+    return color if count == 6 else UNKNOWN_COLOR
 
 
 @inner

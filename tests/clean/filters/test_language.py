@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clean.filters.language import UNKNOWN, Language, LanguageConfig, detect, judge
+from clean.filters.language import DECLARED_FRAC, UNKNOWN, Language, LanguageConfig, detect, judge
 from clean.reasons import Reason
 
 SAMPLES = {
@@ -139,3 +139,20 @@ def test_foreign_texts_go(shared: Path) -> None:
             if row["id"].startswith(tuple(foreign + code for code in ("ko", "ru", "zh")))
         ]
     assert verdicts == [Reason.LANGUAGE] * 4
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "declared", "reason"),
+    [
+        ("en", 0.3, "en", None),
+        ("en", DECLARED_FRAC * 0.5, "en", None),
+        ("en", 0.24, "en", Reason.LANGUAGE_UNSURE),
+        ("en", 0.3, None, Reason.LANGUAGE_UNSURE),
+        ("en", 0.3, "de", Reason.LANGUAGE_UNSURE),
+        ("de", 0.9, "en", Reason.LANGUAGE),
+    ],
+)
+def test_a_declared_language_needs_half_the_probability(
+    label: str, score: float, declared: str | None, reason: Reason | None
+) -> None:
+    assert judge(Language(label, score), LanguageConfig(), declared) is reason

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clean.page_source.metadata import head_marks, parse_date, published, title
+from clean.page_source.metadata import head_marks, language, parse_date, published, title
 
 HTML = """<html><head><TITLE lang=en>An owl &amp; a
  mouse | Site</TITLE><meta content='Owls &amp; mice' property="og:title">
@@ -82,3 +82,19 @@ def test_bait_takes_no_time(bait: str) -> None:
     title(html, marks)
     published(html, marks, None)
     assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("html", "code"),
+    [
+        ("<!doctype html><html lang=en-GB class=x>", "en"),
+        ("<html xmlns='http://www.w3.org/1999/xhtml' xml:lang='PL' lang='PL'>", "pl"),
+        ('<html class="no-js" dir="ltr" lang="fil">', "fil"),
+        ("<html data-lang=en>", None),
+        ("<html lang=english>", None),
+        ("<html><body lang=de>", None),
+        ("<p lang=de>", None),
+    ],
+)
+def test_language_declared_by_the_root(html: str, code: str | None) -> None:
+    assert language(html) == code
