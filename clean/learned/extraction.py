@@ -56,7 +56,13 @@ from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
 from clean.learned.posts import judged_by_place
 from clean.learned.render import render
-from clean.learned.tables import Row, data_rows, with_whole_rows, with_whole_tables
+from clean.learned.tables import (
+    Row,
+    data_rows,
+    with_whole_rows,
+    with_whole_tables,
+    without_layout_rows,
+)
 from clean.learned.trees import Model
 from clean.rewrite import rewritten_bytes
 from corpus.compiled_registry import example
@@ -132,8 +138,7 @@ def page_extractor(
 
     def extract(html: str) -> PageText:
         page = blocks(rewritten_bytes(html))
-        rows = data_rows(page)
-        keep = kept(page, judge(page), use, rows)
+        keep, rows = kept(page, judge(page), use)
         formatted = None
         if markdown:
             formatted = render_markdown(page, with_headline(page, keep), rows, links=links)
@@ -193,21 +198,31 @@ def chance_of(log_odds: np.ndarray) -> np.ndarray:
 
 def extracted(page: PageBlocks, chance: np.ndarray, use: Use) -> str:
     """The text selected by these probabilities."""
+    keep, rows = kept(page, chance, use)
+    return render(page, keep, rows)
+
+
+class Kept(NamedTuple):
+    """The blocks of the main text, (b,) bool, and the rows of data by their value of ROW."""
+
+    blocks: np.ndarray
+    rows: dict[int, Row]
+
+
+def kept(page: PageBlocks, chance: np.ndarray, use: Use) -> Kept:
+    """The main text of a page; none if it has no elements (JSON, an image)."""
     rows = data_rows(page)
-    return render(page, kept(page, chance, use, rows), rows)
-
-
-def kept(page: PageBlocks, chance: np.ndarray, use: Use, rows: dict[int, Row]) -> np.ndarray:
-    """The blocks of the main text, (b,) bool; none of a page without elements (JSON, an image)."""
     if not page.parents.size:
-        return np.zeros(chance.size, bool)
+        return Kept(np.zeros(chance.size, bool), rows)
 
     keep = chosen(chance, page.counts[:, WORDS], use)
     keep = without_comments(page, keep)
     keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
+    if rows and is_thread(page):
+        rows = without_layout_rows(page, keep, rows)
     keep = with_whole_tables(page, with_whole_rows(page, keep, rows), rows)
     keep = without_copies(page, without_hidden(page, keep), rows)
-    return without_counters(page, keep, rows)
+    return Kept(without_counters(page, keep, rows), rows)
 
 
 def visible_words(page: PageBlocks) -> int:

@@ -40,6 +40,10 @@ class Row:
         self.blocks_of: dict[int, list[int]] = {}
         self.most_words = 0
 
+    def blocks(self) -> list[int]:
+        """The blocks of all cells."""
+        return [block for own in self.blocks_of.values() for block in own]
+
     def holds_data(self) -> bool:
         """True if at least two cells have text and none has more than one block."""
         return len(self.blocks_of) > 1 and self.is_plain()
@@ -140,12 +144,23 @@ def _spans(page: PageBlocks, cell: int) -> tuple[int, int]:
     return min(max(width, 1), MAX_SPAN), min(max(height, 1), MAX_SPAN)
 
 
+def without_layout_rows(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> dict[int, Row]:
+    """`rows` without those of which less than half of the words are kept, but some.
+
+    Old boards print a post as a row: its author in one cell, and in the other a line or two.
+    """
+    return {
+        number: row
+        for number, row in rows.items()
+        if not 0 < 2 * _num_kept(page, keep, row) < _num_words(page, row)
+    }
+
+
 def with_whole_tables(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) -> np.ndarray:
     """`keep` with all rows of a table, its header among them, if nearly all of it was kept."""
     tables: dict[int, list[int]] = {}
     for number, row in rows.items():
-        blocks = [block for own in row.blocks_of.values() for block in own]
-        tables.setdefault(table_of(page, number - 1), []).extend(blocks)
+        tables.setdefault(table_of(page, number - 1), []).extend(row.blocks())
 
     keep = keep.copy()
     for blocks in tables.values():
@@ -167,10 +182,15 @@ def with_whole_rows(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) ->
     """`keep` with each row of data whole if at least half of its words were kept, else empty."""
     keep = keep.copy()
     for row in rows.values():
-        blocks = [block for own in row.blocks_of.values() for block in own]
-        kept = sum(int(page.counts[block, WORDS]) for block in blocks if keep[block])
-        if kept:
-            total = sum(int(page.counts[block, WORDS]) for block in blocks)
-            keep[blocks] = 2 * kept >= total
+        if num_kept := _num_kept(page, keep, row):
+            keep[row.blocks()] = 2 * num_kept >= _num_words(page, row)
 
     return keep
+
+
+def _num_words(page: PageBlocks, row: Row) -> int:
+    return sum(int(page.counts[block, WORDS]) for block in row.blocks())
+
+
+def _num_kept(page: PageBlocks, keep: np.ndarray, row: Row) -> int:
+    return sum(int(page.counts[block, WORDS]) for block in row.blocks() if keep[block])

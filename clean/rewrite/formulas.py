@@ -2,7 +2,8 @@ r"""One representation for each formula: its TeX, as \\(...\\) in a line and \\[
 
 Pages carry a formula up to three times: as MathML for screen readers, as positioned spans for the
 eye, and as TeX. KaTeX, MathJax 2 and 3, MediaWiki, LaTeXML, WordPress and services drawing TeX are
-known here. A formula without TeX stays as it is.
+known here. MathML without TeX becomes TeX if places in it carry meaning (`mathml`), and any other
+formula stays as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from html import unescape
 from urllib.parse import unquote_plus
 
 from clean.rewrite.elements import attribute, replace_elements
+from clean.rewrite.mathml import tex_of
 from clean.rewrite.signs import (
     DOLLARS,
     DRAWN,
@@ -154,8 +156,10 @@ def _math(tag: str, content: str) -> str | None:
     display = attribute(tag, "display") == "block"
     if (found := _first_tex(_bare(content), display)) is not None:
         return found
-    alternative = attribute(tag, "alttext")
-    return _tex(_without_style(alternative), display) if alternative else None
+    if alternative := attribute(tag, "alttext"):
+        return _tex(_without_style(alternative), display)
+    made = tex_of(content)
+    return _tex(_escaped(made), display) if made else None
 
 
 def _bare(content: str) -> str:

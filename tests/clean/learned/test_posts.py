@@ -57,6 +57,15 @@ THREADS = {
         "<div class=details><div class=byline><a class=u-author>eve{n}</a> <a>3 years ago</a> | "
         "<a>link</a></div><div class=comment_text><p>{text}</p></div></div></div></li>",
     ),
+    "vbulletin": (
+        "<meta name=generator content='vBulletin 3.8.4'><body><div id=posts>{}</div>",
+        "<table class=tborder id=post{n}><tr><td class=thead>May 3rd 2004</td><td class=thead>#<a "
+        "href=p>{n}</a></td></tr><tr><td class=alt2><div><a class=bigusername>eve{n}</a></div><div "
+        "class=smallfont>Senior Member</div><div class=smallfont><div>Join Date: Mar 2004</div><div>"
+        "Posts: {n}</div></div></td><td class=alt1><div id=post_message_{n}>{text}</div></td></tr>"
+        "<tr><td class=alt2></td><td class=alt1><a href=r><img alt='Reply With Quote'></a></td></tr>"
+        "</table>",
+    ),
     "smf": (
         "<body><div id=forumposts><div class=cat_bar><h3>Topic: A noise</h3></div>{}</div>",
         "<div class=windowbg><div class=post_wrapper><div class=poster><h4><a>eve{n}</a></h4><ul>"

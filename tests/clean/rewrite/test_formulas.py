@@ -39,3 +39,49 @@ def test_tex_is_found_wherever_it_is(markup: str) -> None:
 def test_a_formula_without_tex_is_what_is_drawn() -> None:
     drawn = "<span class=katex><span class=katex-html aria-hidden=true>E=mc</span></span>"
     assert middle(f"<p>It says that {drawn} holds here.</p>") == "It says that E=mc holds here."
+
+
+@pytest.mark.parametrize(
+    ("mathml", "tex"),
+    [
+        ("<msup><mi>x</mi><mn>2</mn></msup>", r"\(x^2\)"),
+        ("<mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup>", r"\(E=mc^2\)"),
+        ("<msub><mi>a</mi><mn>10</mn></msub>", r"\(a_{10}\)"),
+        (
+            "<msubsup><mo>∫</mo><mn>0</mn><mi>∞</mi></msubsup><msup><mi>e</mi><mrow><mo>−</mo>"
+            "<msup><mi>x</mi><mn>2</mn></msup></mrow></msup><mi>d</mi><mi>x</mi>",
+            r"\(∫_0^∞e^{−x^2}dx\)",
+        ),
+        (
+            "<mfrac><mn>1</mn><msqrt><mi>y</mi><mo>+</mo><mn>1</mn></msqrt></mfrac>",
+            r"\(\frac{1}{\sqrt{y+1}}\)",
+        ),
+        ("<mroot><mi>y</mi><mn>3</mn></mroot>", r"\(\sqrt[3]{y}\)"),
+        (
+            "<munderover><mo>&#x2211;</mo><mrow><mi>i</mi><mo>=</mo><mn>0</mn></mrow><mi>n</mi>"
+            "</munderover><mi>i</mi>",
+            r"\(∑_{i=0}^ni\)",
+        ),
+        ("<mover><mi>v</mi><mo>→</mo></mover>", r"\(\overset{→}{v}\)"),
+        ("<msup><mi>a</mi><mo>&lt;</mo></msup>", r"\(a^<\)"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "mml:"])
+def test_mathml_without_tex_keeps_its_places(mathml: str, tex: str, prefix: str) -> None:
+    own = mathml.replace("<m", f"<{prefix}m").replace("</m", f"</{prefix}m")
+    found = middle(f"<p>It says that <{prefix}math>{own}</{prefix}math> holds here.</p>")
+    assert found == f"It says that {tex} holds here."
+
+
+@pytest.mark.parametrize(
+    "mathml",
+    [
+        "<mi>x</mi><mo>+</mo><mn>2</mn>",
+        "<msup><mi>x</mi></msup><mo>+</mo><mn>2</mn>",
+        "<msup><mi>x</mi><b>+</b></msup><mn>2</mn>",
+        "<mrow><msup><mi>x</mi><mo>+</mo></mrow></msup><mn>2</mn>",
+    ],
+)
+def test_other_mathml_is_the_text_that_it_was(mathml: str) -> None:
+    found = middle(f"<p>It says that <math>{mathml}</math> holds here.</p>")
+    assert found == "It says that x+2 holds here."
