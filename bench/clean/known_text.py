@@ -137,9 +137,9 @@ def _words(text: str) -> str:
 
 @cache
 def _prose() -> tuple[str, ...]:
-    """Paragraphs of essays, manuals and novels."""
+    """Paragraphs of guides, textbooks and speeches."""
     found: dict[str, None] = {}
-    for name in ("us_gov_digitalgov", "openstax", "standardebooks"):
+    for name in ("us_gov_digitalgov", "openstax", "us_speeches"):
         path = shared() / "prose" / "dev" / f"{name}.jsonl.zst"
         before = len(found)
         with zstandard.open(path, "rt", encoding="utf-8") as lines:
@@ -148,7 +148,7 @@ def _prose() -> tuple[str, ...]:
                     own = " ".join(paragraph.split())
                     if _is_prose(own):
                         found[own] = None
-                if len(found) > before + 12_000:
+                if len(found) > before + 6_000:
                     break
     return tuple(found)
 
@@ -164,6 +164,8 @@ def _posts() -> tuple[str, ...]:
     found: dict[str, None] = {}
     for folder, name in (("extraction", "dev"), ("extraction2", "dev2")):
         path = shared() / folder / f"gold_{name}.jsonl.zst"
+        if not path.is_file():
+            continue
         with zstandard.open(path, "rt", encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 if row["source"] == "forum52" or row.get("page_type") == "forum":
