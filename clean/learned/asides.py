@@ -35,9 +35,12 @@ HEADLINE_WORDS: Final = 3
 GALLERY_PAGES: Final = 4
 # With as many words outside forms, the text of a form is not the page's.
 OUTSIDE_WORDS: Final = 100
+# Forms with kept text from which they are the posts of a board.
+POST_FORMS: Final = 4
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"
 _ARTICLE: Final = TAG["article"]
+_FORM_TAG: Final = TAG["form"]
 _FORM: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("form")
 _COMMENTS: Final = (HINTS.index("comment"), HINTS.index("reply"))
 _ARTICLE_NAME = re.compile(rb"(?:class|id|itemtype)\s*=[^<>]*?(?:article|post|story|entry)", re.I)
@@ -149,7 +152,7 @@ def without_galleries(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 
 def without_forms(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
-    """`keep` without text in forms, such as terms of registration, if there is more other text.
+    """`keep` without text in forms, such as terms of registration, if there is other text.
 
     Some boards print each post in a form of its own, and some sites the whole page in one.
     """
@@ -157,10 +160,22 @@ def without_forms(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     words = page.counts[:, WORDS]
     headline = _headline(page, page.place[:, IN_HEADING] > 0)
     is_whole_page = headline >= 0 and in_form[headline]
-    outside = int(words[keep & ~in_form].sum())
-    if is_whole_page or outside < max(OUTSIDE_WORDS, int(words[keep & in_form].sum())):
+    if is_whole_page or words[keep & ~in_form].sum() < OUTSIDE_WORDS:
+        return keep
+    if _num_forms(page, keep & in_form) >= POST_FORMS:
         return keep
     return keep & ~in_form
+
+
+def _num_forms(page: PageBlocks, inside: np.ndarray) -> int:
+    """Number of forms around some blocks."""
+    forms: set[int] = set()
+    for block in np.flatnonzero(inside).tolist():
+        element = int(page.place[block, ELEMENT])
+        while element >= 0 and page.element_tags[element] != _FORM_TAG:
+            element = int(page.parents[element])
+        forms.add(element)
+    return len(forms)
 
 
 def _likeness(page: PageBlocks) -> np.ndarray:

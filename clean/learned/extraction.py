@@ -54,7 +54,7 @@ from clean.learned.layout import (
 )
 from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
-from clean.learned.posts import judged_by_place
+from clean.learned.posts import judged_by_place, with_whole_places
 from clean.learned.render import render
 from clean.learned.tables import (
     Row,
@@ -215,7 +215,7 @@ def kept(page: PageBlocks, chance: np.ndarray, use: Use) -> Kept:
     if not page.parents.size:
         return Kept(np.zeros(chance.size, bool), rows)
 
-    keep = chosen(chance, page.counts[:, WORDS], use)
+    keep = with_whole_places(page, chosen(chance, page.counts[:, WORDS], use))
     keep = without_comments(page, keep)
     keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
     if rows and is_thread(page):

@@ -4,7 +4,7 @@ A template prints each post of a thread, each answer and each comment with the s
 post of one line looks like a label, one with a promotion looks like an advertisement, and on pages
 unlike those learned from all posts are vague: a choice by block keeps every second one. The place
 says what they are. Blocks with the same tags and classes above them, each within an element of its
-own, are moved towards their mean probability.
+own, are moved halfway to their mean probability.
 
 Paragraphs of one article have one element around them, so nothing changes there.
 """
@@ -25,9 +25,8 @@ LEVELS: Final = 4
 MIN_ELEMENTS: Final = 4
 # A longer block has no more weight than one of so many words.
 MAX_WEIGHT: Final = 60
-# Weight of the mean against the block's own probability, as a fraction.
-MEAN_WEIGHT: Final = 1
-OWN_WEIGHT: Final = 1
+# A place with this share of its words kept is kept whole, as a table is.
+WHOLE_PLACE_FRAC: Final = 0.8
 UNIT: Final = 65536
 # Bytes of a tag to search for its class.
 MAX_TAG_BYTES: Final = 2000
@@ -37,36 +36,53 @@ _CLASS: Final = np.frombuffer(b"class", np.uint8)
 
 def judged_by_place(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
     """`chance`, (b,) in 0..1, with blocks at the same place of repeated elements closer together."""
-    if chance.size < MIN_ELEMENTS:
-        return chance
+    place = _places(page)
     units = np.rint(chance * UNIT).astype(np.int64)
+    weight = np.minimum(page.counts[:, WORDS], MAX_WEIGHT).astype(np.int64)
+    sums = np.zeros((2, chance.size + 1), np.int64)
+    np.add.at(sums[0], place, weight)
+    np.add.at(sums[1], place, weight * units)
+
+    has_place = (place < chance.size) & (sums[0][place] > 0)
+    own = place[has_place]
     out = chance.copy()
-    source = np.frombuffer(page.source, np.uint8)
-    _judge(
-        source,
-        page.counts,
-        page.place,
-        page.parents,
-        page.element_tags,
-        page.element_starts,
-        units,
-        out,
-    )
+    out[has_place] = (units[has_place] + sums[1][own] // sums[0][own]) / (2 * UNIT)
+    return out
+
+
+def with_whole_places(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
+    """`keep` with all blocks of a place if nearly all of their words are kept."""
+    place = _places(page)
+    words = page.counts[:, WORDS].astype(np.int64)
+    sums = np.zeros((2, keep.size + 1), np.int64)
+    np.add.at(sums[0], place, words)
+    np.add.at(sums[1], place, words * keep)
+    sums[:, keep.size] = 0
+    whole = (sums[1] > 0) & (sums[1] >= WHOLE_PLACE_FRAC * sums[0])
+    return keep | whole[place]
+
+
+def _places(page: PageBlocks) -> np.ndarray:
+    """The number of each block's place, (b,) int64; b for a block without a repeated one."""
+    out = np.full(len(page.counts), len(page.counts), np.int64)
+    if out.size >= MIN_ELEMENTS:
+        source = np.frombuffer(page.source, np.uint8)
+        _number_places(
+            source, page.place, page.parents, page.element_tags, page.element_starts, out
+        )
     return out
 
 
 @compiled
-def _judge(
-    source: Any, counts: Any, place: Any, parents: Any, tags: Any, starts: Any, units: Any, out: Any
-) -> None:
-    num = units.size
+def _number_places(source: Any, place: Any, parents: Any, tags: Any, starts: Any, out: Any) -> None:
+    num = out.size
     slots = 16
     while slots < 2 * num:
         slots *= 2
     last = np.uint64(slots - 1)
     keys = np.zeros(slots, np.uint64)
-    # Per place: weight, weight times probability, elements, and the parent of the last of them.
-    sums = np.zeros((slots, 4), np.int64)
+    # Per place: elements, the parent of the last of them, and the first block.
+    seen = np.zeros((slots, 3), np.int64)
     slot_of = np.full(num, -1, np.int64)
     signatures = np.zeros(parents.size, np.uint64)
 
@@ -81,23 +97,19 @@ def _judge(
         slot = (key ^ (key >> np.uint64(29))) & last
         while keys[slot] != 0 and keys[slot] != key:
             slot = (slot + np.uint64(1)) & last
-        keys[slot] = key
+        if keys[slot] == 0:
+            keys[slot] = key
+            seen[slot, 2] = block
         slot_of[block] = np.int64(slot)
-
-        weight = min(np.int64(counts[block, WORDS]), MAX_WEIGHT)
-        sums[slot, 0] += weight
-        sums[slot, 1] += weight * units[block]
         parent = np.int64(parents[element]) + 2
-        if sums[slot, 3] != parent:
-            sums[slot, 2] += 1
-            sums[slot, 3] = parent
+        if seen[slot, 1] != parent:
+            seen[slot, 0] += 1
+            seen[slot, 1] = parent
 
     for block in range(num):
         slot = slot_of[block]
-        if slot >= 0 and sums[slot, 2] >= MIN_ELEMENTS and sums[slot, 0] > 0:
-            mean = sums[slot, 1] // sums[slot, 0]
-            both = OWN_WEIGHT * units[block] + MEAN_WEIGHT * mean
-            out[block] = np.float64(both) / np.float64((OWN_WEIGHT + MEAN_WEIGHT) * UNIT)
+        if slot >= 0 and seen[slot, 0] >= MIN_ELEMENTS:
+            out[block] = seen[slot, 2]
 
 
 @inner

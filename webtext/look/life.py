@@ -136,13 +136,12 @@ def judged_blocks(body: bytes, stated: str | None) -> list[JudgedBlock]:
         from clean.learned import extraction
         from clean.learned.blocks import blocks
         from clean.learned.layout import END, START
-        from clean.learned.tables import data_rows
         from clean.page_source.decode import decode
         from clean.rewrite import rewritten
 
     page = blocks(rewritten(decode(body, stated).text).encode("utf-8", "replace"))
     probability = extraction.chances(extraction.model())(page)
-    kept = extraction.kept(page, probability, extraction.Use("balanced"), data_rows(page))
+    kept = extraction.kept(page, probability, extraction.Use("balanced")).blocks
     places = page.place[:BLOCKS_SHOWN, [START, END]].tolist()
     return [
         JudgedBlock(

@@ -22,7 +22,7 @@ from clean.learned.features.page import (
     describe_page,
     describe_zones,
 )
-from clean.learned.features.registry import CAPS, KINDS, NAMES, NUM_FEATURES
+from clean.learned.features.registry import CAPS, FLOORS, KINDS, NAMES, NUM_FEATURES
 from clean.learned.features.repeats import describe_repeats
 from clean.learned.features.stated import describe_stated
 from clean.learned.markup import HINTS, PAGE_MARKS
@@ -60,7 +60,7 @@ def features(page: PageBlocks, extra: int = 0) -> np.ndarray:
             out,
         )
         describe_stated(page, out)
-        _cap(out, *_caps())
+        _bound(out, *_bounds())
 
     return out
 
@@ -95,18 +95,24 @@ def _describe(
 
 
 @compiled
-def _cap(out: Any, columns: Any, caps: Any) -> None:
-    """Bound the features growing with the page."""
+def _bound(out: Any, columns: Any, bounds: Any, floors: Any, leasts: Any) -> None:
+    """Bound the features growing or shrinking with the page."""
     for block in range(out.shape[0]):
         for index in range(columns.size):
-            out[block, columns[index]] = min(out[block, columns[index]], caps[index])
+            out[block, columns[index]] = min(out[block, columns[index]], bounds[index])
+        for index in range(floors.size):
+            out[block, floors[index]] = max(out[block, floors[index]], leasts[index])
 
 
 @cache
-def _caps() -> tuple[np.ndarray, np.ndarray]:
-    """Capped columns, (c,) int64, and their caps, (c,) float32."""
-    columns = np.array([NAMES.index(name) for name in CAPS], np.int64)
-    return columns, np.array(list(CAPS.values()), np.float32)
+def _bounds() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Capped columns, (c,) int64, and their caps, (c,) float32; the same of floors."""
+    found: list[np.ndarray] = []
+    for bounds in (CAPS, FLOORS):
+        found.append(np.array([NAMES.index(name) for name in bounds], np.int64))
+        found.append(np.array(list(bounds.values()), np.float32))
+    columns, caps, floors, leasts = found
+    return columns, caps, floors, leasts
 
 
 @cache

@@ -75,6 +75,9 @@ def test_caps_bound_the_features_of_a_long_page() -> None:
         assert rows[:, NAMES.index(name)].max() <= cap, name
     for name in ("index", "page_blocks", "same_kind_siblings", "repeats", "container4_index"):
         assert rows[:, NAMES.index(name)].max() == registry.CAPS[name], name
+    for name, floor in registry.FLOORS.items():
+        assert rows[:, NAMES.index(name)].min() >= np.float32(floor), name
+    assert rows[:, NAMES.index("container0_block_share")].min() == np.float32(1 / 527)
 
 
 def test_room_for_further_columns_changes_nothing() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import zstandard
 
+from bench.clean import known_text
 from bench.clean.documents import gold_pages
+from clean.extract import ExtractConfig, extractor
 from clean.learned.blocks import PageBlocks, blocks
 from clean.learned.extraction import Use, chances, chosen, model
 from clean.learned.layout import MAX_BLOCKS, POSITION, TAG_OF, WORDS
@@ -91,3 +93,14 @@ def test_bodies_of_real_pages_are_kept_at_any_length(shared: Path, times: int) -
     assert len(before) > 25
     assert np.mean(after) >= np.mean(before) - 0.01
     assert np.mean(np.array(after) < np.array(before) - 0.02) <= 0.1
+
+
+@pytest.mark.parametrize("layout", ["article-ghost", "article-drupal", "article-squarespace"])
+def test_a_template_of_2400_paragraphs_is_kept_whole(
+    layout: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBTEXT_SHARED", str(shared.parent))
+    html, pieces = known_text.page(layout, 50)
+    found = known_text.measured(extractor(ExtractConfig())(html), pieces)
+    assert found.lost <= 0.01
+    assert (found.doubled, found.moved) == (0, 0)
