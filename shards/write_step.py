@@ -270,8 +270,14 @@ class _SplitWriter:
         self.tokens, self.spans, self._tokenizer = tokens, spans, tokenizer
 
     def write(self, doc_ids: Any, texts: Any, num_pieces: np.ndarray) -> None:
-        """Append documents in their order."""
+        """Append documents in their order. One without text has no tokens."""
         ids, piece_tokens = self._tokenizer.encode_array(texts, end_of_text=True)
+        is_empty = np.asarray(pc.equal(pc.binary_length(texts), 0))
+        if is_empty.any():
+            # An end without a document before it would teach the model that documents are empty.
+            ids = ids[np.repeat(~is_empty, piece_tokens)]
+            piece_tokens[is_empty] = 0
+
         counts = np.add.reduceat(piece_tokens, np.cumsum(num_pieces) - num_pieces)
         starts = self.tokens.num_tokens + np.cumsum(counts) - counts
         num_bytes = int(pc.sum(pc.binary_length(texts)).as_py() or 0)

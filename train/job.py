@@ -256,6 +256,7 @@ def open_job(store: Store, request: RunRequest) -> Job:
             store, request.snapshot, shape.block_size, num_bytes, cache
         )
     passes = _passes(stream, config)
+    sources = _sources(stream, config)
 
     return Job(
         store=store,
@@ -272,6 +273,7 @@ def open_job(store: Store, request: RunRequest) -> Job:
             or run_identity(store, snapshot, request),
             "snapshot": request.snapshot,
             "passes": passes,
+            **({"sources": sources} if sources else {}),
             **_weights(stream, config),
         },
         sampler=_sampler(config, tokenizer, snapshot.end_of_text),
@@ -373,11 +375,7 @@ def _passes(
     """
     num_samples = config.steps(stream.num_blocks) * config.resolved_batch_size
     if isinstance(stream, MixtureStream):
-        names = [
-            f"source {number} ({source.describe()})"
-            for number, source in enumerate(config.data.sources, 1)
-        ]
-        passes = dict(zip(names, stream.passes(num_samples), strict=True))
+        passes = dict(zip(_source_names(config), stream.passes(num_samples), strict=True))
     else:
         passes = {"the train split": num_samples / stream.num_blocks}
 
@@ -392,6 +390,40 @@ def _passes(
         )
 
     return {name: round(count, 4) for name, count in passes.items()}
+
+
+def _source_names(config: TrainConfig) -> list[str]:
+    return [
+        f"source {number} ({source.describe()})"
+        for number, source in enumerate(config.data.sources, 1)
+    ]
+
+
+def _sources(
+    stream: BlockStream | PackedStream | MixtureStream, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """Log and return each source's share of the samples beside its share of the tokens.
+
+    Empty for a run without a mixture.
+    """
+    if not isinstance(stream, MixtureStream):
+        return {}
+
+    tokens = stream.source_tokens()
+    found = {}
+    for name, share, count in zip(_source_names(config), stream.shares(), tokens, strict=True):
+        of_tokens = count / sum(tokens)
+        log.info(
+            "%s: %.1f %% of the samples, %.1f %% of the tokens (%s)",
+            *(name, 100 * share, 100 * of_tokens, f"{count:,}"),
+        )
+        found[name] = {
+            "samples_share": round(share, 6),
+            "tokens": count,
+            "tokens_share": round(of_tokens, 6),
+        }
+
+    return found
 
 
 def _weights(

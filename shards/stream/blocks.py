@@ -25,6 +25,8 @@ ORDER_CHUNK = 1 << 13
 # The present one, the next one that is looked ahead into, and one more of each at the turn of an
 # epoch.
 KEPT_CHUNKS = 4
+# Epochs and samples are below, so that they and a batch more are 64-bit numbers.
+MOST_COUNT = 1 << 62
 
 
 class Blocks(Protocol):
@@ -205,11 +207,10 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
         raise InputError(f"stream state with {sorted(map(str, state))}; expected {sorted(ours)}")
 
     for key, value in ours.items():
-        found = state[key]
-        is_number = isinstance(found, int) and not isinstance(found, bool)
-        if isinstance(value, int) and not (is_number and (found >= 0 or key == "seed")):
+        if not _is_like(state[key], value, may_be_any=key == "seed"):
+            expected = "a text" if isinstance(value, str) else f"a whole number below {MOST_COUNT:,}"
             raise InputError(
-                f"stream state with {key} {state[key]!r}: expected a whole number; load what "
+                f"stream state with {key} {state[key]!r:.60}: expected {expected}; load what "
                 "state_dict gave"
             )
 
@@ -220,3 +221,13 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
                 f"stream state of {key} {state[key]!r}, this stream has {ours[key]!r}: continuing "
                 "would repeat or skip data; open what the run was started with"
             )
+
+
+def _is_like(found: Any, ours: int | str, *, may_be_any: bool) -> bool:
+    """True for a text in place of one, and for a count in place of one. A seed is any number."""
+    if isinstance(ours, str):
+        return isinstance(found, str)
+    if not isinstance(found, int) or isinstance(found, bool):
+        return False
+
+    return may_be_any or 0 <= found < MOST_COUNT

@@ -73,6 +73,14 @@ class MixtureStream:
             for places, stream in zip(self._places, self._streams, strict=True)
         ]
 
+    def shares(self) -> list[float]:
+        """Each source's share of the samples. They add up to 1."""
+        return [places / self.PERIOD for places in self._places]
+
+    def source_tokens(self) -> list[int]:
+        """Tokens of each source, those of several sources counted in each."""
+        return [stream.split.num_tokens for stream in self._streams]
+
     @cached_property
     def digest(self) -> str:
         """Digest of everything the order depends on besides seed and index."""

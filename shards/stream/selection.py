@@ -127,4 +127,6 @@ def select(
         ends.append(base + limits[np.flatnonzero(edges == -1)])
         base += file.num_tokens
 
-    return Selection(split, np.concatenate(begins), np.concatenate(ends), label)
+    first, last = np.concatenate(begins), np.concatenate(ends)
+    # Documents without text take no room.
+    return Selection(split, first[first < last], last[first < last], label)

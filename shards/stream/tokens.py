@@ -149,14 +149,15 @@ class TokenSplit:
         self._segments.read_pieces(starts, lengths, rows, places, out)
 
     def document_ends(self) -> np.ndarray:
-        """Ends of the split's documents, ascending.
+        """Ends of the split's documents with text, ascending.
 
         Shape (documents,) int64. Reads all spans once.
         """
         ends = read_many(self.store, self.files, lambda file: read_ends(self.store, file))
         bases = self._file_starts.tolist()
         found = [base + part for base, part in zip(bases, ends, strict=False)]
-        return np.concatenate([np.zeros(0, np.int64), *found])
+        every = np.concatenate([np.zeros(0, np.int64), *found])
+        return every[np.diff(every, prepend=0) > 0]
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """Begin to fetch the first row groups for `read_blocks` of these, in the background.
@@ -166,7 +167,10 @@ class TokenSplit:
         self._segments.prefetch(starts, length)
 
     def documents(self, start: int, stop: int) -> list[Document]:
-        """The documents of tokens [start, stop), each with its share of the range."""
+        """The documents of tokens [start, stop), each with its share of the range.
+
+        Those without text have no tokens and are in no range.
+        """
         found = []
         first = int(np.searchsorted(self._file_starts, start, "right")) - 1
         for index in range(first, len(self.files)):
@@ -181,11 +185,9 @@ class TokenSplit:
                 if begin >= stop:
                     break
                 end = base + int(ends[row])
-                found.append(
-                    Document(
-                        ids[row].as_py(), self.files[index].batch, max(begin, start), min(end, stop)
-                    )
-                )
+                if begin < end:
+                    share = max(begin, start), min(end, stop)
+                    found.append(Document(ids[row].as_py(), self.files[index].batch, *share))
                 row += 1
 
         return found

@@ -16,14 +16,17 @@ from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from corpus.tables.schemas import part_of_id
 from shards import pin_tokenizer, run, tokenizer_sample
-from shards.reader import open_split
+from shards.reader import IGNORED, PackedStream, open_split, packed_fields, weigh
 from shards.split import is_validation
+from shards.stream.by_domain import by_domain, read_places
 from shards.tokenizer import encode, vocabulary
 from shards.tokenizer.encode import load_tokenizer
 from shards.write_step import cut_text, kept_pieces
 from tests.support.document_corpus import Doc, arguments, commit_batch, documents, make_shards
 from tests.support.tokenizer_shapes import SHAPES
 from webtext import cli
+from webtext.inspection import explain_text
+from webtext.inspection.page_history import TokenPosition
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -74,11 +77,57 @@ def test_every_kept_document_is_in_its_split_word_for_word(tmp_path: Path) -> No
             assert is_validation([part.doc_id], 0.2)[0] == (name == "val")
             seen.add(part.doc_id)
         assert snapshot.splits[name].num_tokens == split.num_tokens  # type: ignore[index]
-    assert seen == kept.keys()
+    assert seen == {doc_id for doc_id, text in kept.items() if text}
     assert sum(part.num_bytes for part in snapshot.splits.values()) == sum(
         len(t.encode()) for t in kept.values()
     )
     assert sum(part.num_documents for part in snapshot.splits.values()) == len(kept)
+
+
+def test_documents_without_text_have_no_tokens(tmp_path: Path) -> None:
+    """Empty ones and those cut away whole: first, last, side by side, and all of a part."""
+    ids = sorted(xxh3_128_hexdigest(f"{number}".encode()) for number in range(60))
+    texts = ["" if n < 25 or n % 3 == 0 or n > 55 else "word " * (n % 7 + 1) for n in range(60)]
+    docs = [
+        Doc(
+            text or "CUT" * (number % 2),
+            cuts=[(0, 3)] if number % 2 and not text else (),
+            doc_id=doc_id,
+            domain="ab"[number % 2] + ".org",
+            score=number % 5,
+        )
+        for number, (doc_id, text) in enumerate(zip(ids, texts, strict=True))
+    ]
+    root = str(tmp_path / "corpus")
+    store = commit_batch(root, "b1", docs)
+    make_shards(root, "b1", "--set", "shards.writer.val_frac=0")
+    spans = read_table(store, "spans", "b1").to_pylist()
+    lengths = {row["doc_id"]: row["num_tokens"] for row in spans}
+    assert [doc_id for doc_id in ids if not lengths[doc_id]] == [
+        doc_id for doc_id, text in zip(ids, texts, strict=True) if not text
+    ]
+    assert sum(lengths.values()) == read_snapshot(store, "b1").splits["train"].num_tokens
+
+    split = open_split(root, "b1", "train")
+    tokens = split.slice(0, split.num_tokens)
+    end = split.end_of_text
+    assert tokens[0] != end
+    assert not ((tokens[1:] == end) & (tokens[:-1] == end)).any()
+    found = [part.doc_id for part in split.documents(0, split.num_tokens)]
+    assert found == [doc_id for doc_id in ids if lengths[doc_id]]
+
+    weighted = weigh(split, "score")
+    places = read_places(split.store, split.files)
+    for source in (split, weighted, by_domain(split, ["a.org"], None, places)):
+        packed = PackedStream(source, block_size=24, seed=1)
+        labels = packed_fields(packed.next_batch(packed.num_blocks), end).labels
+        firsts = sum(lengths[part.doc_id] > 0 for part in source.documents(0, source.num_tokens))
+        assert (labels != IGNORED).sum() == source.num_tokens - firsts
+
+    assert cli.main(["verify", "--corpus", root]) == 0
+    nothing = TokenPosition("train", "part", start=64, num_tokens=0, row_tokens=64, row_group=1)
+    assert nothing.rows == (1, 1)
+    assert "nothing is left of its text" in explain_text.position_lines(nothing, [])[1]
 
 
 def test_a_file_holds_its_part_in_order_and_ends_padded(built: str) -> None:

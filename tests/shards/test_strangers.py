@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
+import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.stateful import Stateful
 
 from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import open_store
 from corpus.tables.parquet import read_file, read_table
-from shards.reader import open_split
+from shards.reader import IGNORED, open_split
 
 PAGE = Path(__file__).parents[2] / "docs/shards.md"
 README = Path(__file__).parents[2] / "README.md"
@@ -124,3 +132,75 @@ def test_lightning_continues_the_stream_where_its_checkpoint_is(
     _, rest = fit(5, str(tmp_path / "two.ckpt"))
     assert begun + rest == whole
     assert len(set(whole)) == 5
+
+
+def torchtitan_or_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchtitan 0.3 wants an older `datasets` than the tests have; without it, its base class as it is there."""
+    try:
+        import torchtitan.components.dataloader  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+
+        class Plain:
+            owner: type | None = None
+
+            def build(self, **runtime: Any) -> Any:
+                assert self.owner is not None
+                return self.owner(config=dataclasses.replace(self), **runtime)  # type: ignore[type-var]
+
+        class BaseDataLoader(Stateful, ABC):
+            Config = dataclasses.make_dataclass(
+                "Config",
+                [("dataset", str, ""), ("dataset_path", str | None, None)],
+                bases=(Plain,),
+                kw_only=True,
+            )
+
+            def __init_subclass__(cls) -> None:
+                cls.Config.owner = cls
+
+            @abstractmethod
+            def __iter__(self) -> Any: ...
+
+        for name in ("torchtitan", "torchtitan.components", "torchtitan.components.dataloader"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        sys.modules[name].BaseDataLoader = BaseDataLoader  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # one process, as meant
+def test_torchtitan_s_loader_continues_on_other_ranks_from_its_checkpoint(
+    built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/shards.md, saved and loaded by torch's distributed checkpoints as torchtitan does."""
+    torchtitan_or_its_interface(monkeypatch)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(compile(lines_of("torchtitan"), "torchtitan", "exec"), names)
+    config = names["CorpusLoader"].Config(corpus=built, snapshot="b1", seed=5)
+
+    def loader(rank: int, world: int) -> Any:
+        # What the trainer gives, as far as it matters; its tokenizer is not used.
+        runtime = {"tokenizer": None, "snapshot_every_n_steps": 1}
+        return config.build(
+            dp_world_size=world, dp_rank=rank, seq_len=300, local_batch_size=4 // world, **runtime
+        )
+
+    def take(each: Any, count: int) -> list[tuple[torch.Tensor, ...]]:
+        return [
+            (inputs["input"], inputs["positions"], labels)
+            for inputs, labels in itertools.islice(iter(each), count)
+        ]
+
+    whole = take(loader(0, 1), 5)
+    first = loader(0, 1)
+    begun = take(first, 2)
+    dcp.save({"dataloader": first}, checkpoint_id=tmp_path / "step-2", no_dist=True)
+    later = [loader(rank, 2) for rank in range(2)]
+    for each in later:
+        dcp.load({"dataloader": each}, checkpoint_id=tmp_path / "step-2", no_dist=True)
+    shares = zip(*(take(each, 3) for each in later), strict=True)
+    rest = [tuple(torch.cat(parts) for parts in zip(*ranks, strict=True)) for ranks in shares]
+    for found, expected in zip([*begun, *rest], whole, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    tokens, positions, labels = (torch.cat(parts) for parts in zip(*whole, strict=True))
+    assert tokens.shape == positions.shape == labels.shape == (20, 300)
+    assert (positions.max(1).values < 299).any(), "no document began in a row"
+    assert torch.equal(labels == IGNORED, tokens == 50256)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -17,6 +20,7 @@ from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import open_store
 from shards.reader import BlockStream, MixtureStream, PackedStream, open_split, packed_fields
 from tests.support.document_corpus import commit_batch, documents, make_shards
+from tests.support.state_values import VALUES
 from tests.train.fakes import TOKENIZER, FakeStream
 from train import job
 from train.config import TrainConfig
@@ -94,6 +98,40 @@ def test_a_worker_s_state_is_not_taken_for_a_whole_one(corpus: Path) -> None:
             dataset.load_state_dict(bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")  # asked for by torchdata
+def test_loaders_refuse_anything_but_a_state(corpus: Path) -> None:
+    """In a dataset at once; in a StatefulDataLoader, which restores late, at the first batch."""
+    split = open_split(str(corpus), "b", "train")
+    dataset = TokenDataset(BlockStream(split, block_size=64, seed=3), 4)
+    good = dataset.state_dict()
+    loader = StatefulDataLoader(dataset, batch_size=None)
+    next(iter(loader))
+    saved = loader.state_dict()
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        VALUES.filter(lambda value: value is not None)
+        | st.builds(
+            lambda key, value: {**good, key: value},
+            st.sampled_from([*good, "worker", "more"]),
+            VALUES,
+        )
+    )
+    def refused(state: Any) -> None:
+        try:
+            dataset.load_state_dict(state)
+        except InputError:
+            later = StatefulDataLoader(dataset, batch_size=None)
+            later.load_state_dict({**saved, "dataset_state": state})
+            with pytest.raises(InputError, match="state"):
+                next(iter(later))
+            return
+
+        assert all(state[key] == good[key] for key in good.keys() - {"seed", "epoch", "index"})
+
+    refused()
+
+
 def test_packed_rows_train_like_each_document_alone(corpus: Path) -> None:
     """Loss and gradients of packed rows are those of the documents one by one."""
     split = open_split(str(corpus), "b", "train")
@@ -149,8 +187,9 @@ def test_a_stateful_loader_saves_and_continues_the_stream(corpus: Path) -> None:
 
 
 def test_settings_choose_mixture_window_and_cache(
-    corpus_copy: Path, tmp_path: Path, s3_bucket: str
+    corpus_copy: Path, tmp_path: Path, s3_bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     commit_batch(str(corpus_copy), "b2", documents(20, seed=1))
     make_shards(str(corpus_copy), "b2", *TOKENIZER)
     remote = open_store(f"{s3_bucket}/corpus")
@@ -173,6 +212,12 @@ def test_settings_choose_mixture_window_and_cache(
         mixture.next_batch(8)
         found = job._passes(mixture, config)
         assert list(found) == ["source 1 (batches b)", "source 2 (domains example.org)"]
+        shares = job._sources(mixture, config)
+        assert list(shares) == list(found)
+        assert [each["samples_share"] for each in shares.values()] == [0.75, 0.25]
+        assert sum(each["tokens_share"] for each in shares.values()) == pytest.approx(1)
+        assert "75.0 % of the samples, " in caplog.text
+        assert f"% of the tokens ({int(shares['source 1 (batches b)']['tokens']):,})" in caplog.text
         limited = load_config(TrainConfig, "train", sets=[*sets, "train.data.max_passes=0.001"])
         with pytest.raises(InputError, match=r"passes?.* over source 1 \(batches b\)"):
             job._passes(mixture, limited)

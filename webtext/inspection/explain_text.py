@@ -57,7 +57,7 @@ def render(history: PageHistory) -> str:
     if history.verdict is not None:
         lines += _verdict_lines(history)
     if history.place is not None:
-        lines += _place_lines(history.place, history.snapshots)
+        lines += position_lines(history.place, history.snapshots)
 
     if history.next_command is not None:
         lines.append(
@@ -181,15 +181,17 @@ def _verdict_lines(history: PageHistory) -> list[str]:
     return lines
 
 
-def _place_lines(place: TokenPosition, found: Sequence[dict[str, Any]]) -> list[str]:
+def position_lines(place: TokenPosition, found: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines about a page's tokens and the snapshots that have them."""
     first, last = place.rows
-    lines = [
-        _entry("tokens", f"{place.num_tokens:,} in {place.path}"),
-        _entry(
-            "",
-            f"{place.split}: tokens {place.start:,} to {place.start + place.num_tokens - 1:,}, rows {first} to {last}, row group {place.row_group}",
-        ),
-    ]
+    lines = [_entry("tokens", f"{place.num_tokens:,} in {place.path}")]
+    if place.num_tokens:
+        end = place.start + place.num_tokens - 1
+        where = f"tokens {place.start:,} to {end:,}, rows {first} to {last}"
+        lines.append(_entry("", f"{place.split}: {where}, row group {place.row_group}"))
+    else:
+        lines.append(_entry("", f"{place.split}: nothing is left of its text"))
+
     names = [each["name"] + (f" ({each['retired']})" if each["retired"] else "") for each in found]
     lines.append(_entry("snapshots", ", ".join(names) or "none"))
     lines += [

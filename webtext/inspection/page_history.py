@@ -20,7 +20,8 @@ class TokenPosition:
     @property
     def rows(self) -> tuple[int, int]:
         """First and last Parquet row that hold some of them."""
-        return self.start // self.row_tokens, (self.start + self.num_tokens - 1) // self.row_tokens
+        last = self.start + max(self.num_tokens, 1) - 1
+        return self.start // self.row_tokens, last // self.row_tokens
 
 
 @dataclass(slots=True)
