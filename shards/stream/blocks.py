@@ -208,7 +208,9 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
 
     for key, value in ours.items():
         if not _is_like(state[key], value, may_be_any=key == "seed"):
-            expected = "a text" if isinstance(value, str) else f"a whole number below {MOST_COUNT:,}"
+            expected = (
+                "a text" if isinstance(value, str) else f"a whole number below {MOST_COUNT:,}"
+            )
             raise InputError(
                 f"stream state with {key} {state[key]!r:.60}: expected {expected}; load what "
                 "state_dict gave"
