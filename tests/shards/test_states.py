@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError
 from shards.reader import BlockStream, PackedStream, Source, open_mixture, open_split, weigh
-from tests.support.state_values import VALUES
+from tests.shards.state_values import VALUES
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from corpus.errors import ConfigError, InputError
 from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import open_store
 from shards.reader import BlockStream, MixtureStream, PackedStream, open_split, packed_fields
+from tests.shards.state_values import VALUES
 from tests.support.document_corpus import commit_batch, documents, make_shards
-from tests.support.state_values import VALUES
 from tests.train.fakes import TOKENIZER, FakeStream
 from train import job
 from train.config import TrainConfig
