@@ -16,6 +16,7 @@ from corpus.storage.store import open_corpus
 from shards.stream.blocks import Blocks, BlockStream, document_numbers, sequential_blocks
 from shards.stream.by_weight import WeightedSplit, weigh
 from shards.stream.cache import TokenCache
+from shards.stream.epochs import MOST_FETCHED, least_window, most_fetched
 from shards.stream.mixture import MixtureStream, Packing, open_mixture
 from shards.stream.packing import IGNORED, PackedFields, PackedStream, packed_fields
 from shards.stream.sources import Source
@@ -24,6 +25,7 @@ from shards.stream.tokens import Document, TokenSplit, open_split
 
 __all__ = [
     "IGNORED",
+    "MOST_FETCHED",
     "BlockStream",
     "Blocks",
     "Document",
@@ -37,6 +39,8 @@ __all__ = [
     "Tokens",
     "WeightedSplit",
     "document_numbers",
+    "least_window",
+    "most_fetched",
     "open_mixture",
     "open_split",
     "packed_fields",

@@ -22,12 +22,15 @@ from corpus.snapshots.snapshot_remarks import warn_of_remarks
 from corpus.storage.lease import hold
 from corpus.storage.store import Store, open_corpus
 from shards.reader import (
+    MOST_FETCHED,
     BlockStream,
     MixtureStream,
     PackedStream,
     TokenCache,
     TokenSplit,
     WeightedSplit,
+    least_window,
+    most_fetched,
     open_mixture,
     open_split,
     sequential_blocks,
@@ -354,6 +357,7 @@ def _window(split: TokenSplit, config: TrainConfig) -> int:
                 suggested,
                 suggested,
             )
+            _warn_of_small_window(split, suggested)
         return suggested
 
     if suggested and (config.data.window == 0 or config.data.window > suggested):
@@ -362,8 +366,20 @@ def _window(split: TokenSplit, config: TrainConfig) -> int:
             config.data.window,
             suggested,
         )
+    if suggested and config.data.window:
+        _warn_of_small_window(split, config.data.window)
 
     return config.data.window
+
+
+def _warn_of_small_window(split: TokenSplit, window: int) -> None:
+    """Warn if an epoch may fetch much more than the split, with the cache that would do."""
+    fetched = most_fetched(window)
+    if fetched > MOST_FETCHED:
+        log.warning(
+            "train.data.window = %d: an epoch fetches up to %.2f times the split's bytes; at most %.1f times with train.runtime.token_cache_bytes = %d or more",
+            *(window, fetched, MOST_FETCHED, split.cache_bytes_for(least_window())),
+        )
 
 
 def _passes(

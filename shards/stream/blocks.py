@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from corpus.errors import InputError
-from shards.stream.epochs import EpochStream, of_window, row_groups_together
+from shards.stream.epochs import EpochStream, of_window, saved_together, with_together
 from shards.stream.order import Permutation, WindowedPermutation
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
@@ -118,7 +118,7 @@ class BlockStream(EpochStream):
             "seed": self.seed,
             "epoch": self.epoch,
             "index": self.index,
-            **of_window(self.window),
+            **of_window(self.window, self.together),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -126,7 +126,12 @@ class BlockStream(EpochStream):
 
         Raises: InputError when it was saved over another snapshot, split, block size or window.
         """
-        check_state(state, self.state_dict(), ("snapshot", "split", "block_size", "window"))
+        together = saved_together(state, self.window, self.together)
+        same = ("snapshot", "split", "block_size", "window")
+        check_state(state, with_together(self.state_dict(), self.window, together), same)
+        if together != self.together:
+            self._chunks.clear()
+        self.together = together
         self.seed = state["seed"]
         self.seek(state["epoch"], state["index"])
 
@@ -169,9 +174,8 @@ class BlockStream(EpochStream):
     def _permutation(self, epoch: int) -> Permutation | WindowedPermutation:
         if not self.window:
             return Permutation(self.num_blocks, self.seed, epoch)
-        together = row_groups_together(self.window)
-        run = max(1, self.split.run_tokens // self.block_size) * together
-        window = self.window // together
+        run = max(1, self.split.run_tokens // self.block_size) * self.together
+        window = self.window // self.together
         return WindowedPermutation(self.num_blocks, run, window, self.seed, epoch)
 
 
@@ -216,7 +220,6 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
                 "state_dict gave"
             )
 
-    # How windows are made belongs to the order as the window does.
     for key in (*keys, *(["together"] if "together" in ours else [])):
         if state[key] != ours[key]:
             raise InputError(

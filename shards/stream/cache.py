@@ -45,6 +45,11 @@ def default_folder() -> Path:
     return root / "webtext" / "tokens"
 
 
+def bytes_for_window(window: int, row_group_bytes: int) -> int:
+    """The cache that a window of row groups needs: three times its size."""
+    return 3 * window * (row_group_bytes + DIGEST_BYTES)
+
+
 class TokenCache:
     """Decoded row groups in `folder`, at most `limit_bytes` of them.
 
@@ -129,7 +134,7 @@ class TokenCache:
         """
         if num_bytes <= self.limit_bytes:
             return 0
-        return max(1, self.limit_bytes // (3 * (row_group_bytes + DIGEST_BYTES)))
+        return max(1, self.limit_bytes // bytes_for_window(1, row_group_bytes))
 
     def version(self) -> int:
         """A number that changes when files are added or removed."""

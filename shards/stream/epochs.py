@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,25 +16,63 @@ from shards.stream.token_source import Tokens
 LOOK_AHEAD = 1 << 11
 
 # Row groups that stay together in a window. A sample or run of documents over an edge needs the row
-# group behind it, which is usually in another window: one at a time, an epoch fetched 1.8 times the
-# split's bytes, eight at a time 1.1 times.
+# group behind it, which is usually in another window. So R neighbours cost up to R + 1 fetches: an
+# epoch fetched 1.8 times the split's bytes one by one, 1.1 times eight at a time.
 MOST_TOGETHER = 8
-# Places of the split from which a window comes at least.
+# Places of the split from which a large window comes at least.
 LEAST_PLACES = 4
+# Neighbours that a window keeps even if it then comes from fewer places: documents are in the order
+# of a hash, so neighbours are unrelated.
+LEAST_TOGETHER = 6
+# Times the bytes of a split that an epoch may fetch without a warning.
+MOST_FETCHED = 1.2
 
 
 def row_groups_together(window: int) -> int:
     """Neighbouring row groups that a window takes as one, at least 1."""
-    return max(1, min(MOST_TOGETHER, window // LEAST_PLACES))
+    if window < 2 * LEAST_TOGETHER:
+        return max(1, window)
+    return max(LEAST_TOGETHER, min(MOST_TOGETHER, window // LEAST_PLACES))
 
 
-def of_window(window: int) -> dict[str, int | str]:
+def most_fetched(window: int) -> float:
+    """The bytes that an epoch fetches at most, relative to the split's, from a cache of three windows.
+
+    No order of samples does better: a window's neighbours have an edge, and a sample on it.
+    """
+    return 1 + 1 / row_groups_together(window) if window else 1.0
+
+
+def least_window() -> int:
+    """The smallest window with which an epoch fetches at most `MOST_FETCHED` times the split."""
+    return next(window for window in itertools.count(1) if most_fetched(window) <= MOST_FETCHED)
+
+
+def of_window(window: int, together: int) -> dict[str, int | str]:
     """The part of a stream's state about its windows.
 
     Those of single row groups had no second number in earlier versions.
     """
-    together = row_groups_together(window)
     return {"window": window, "together": together} if together > 1 else {"window": window}
+
+
+def with_together(state: dict[str, int | str], window: int, together: int) -> dict[str, int | str]:
+    """A stream's state as it would be with so many neighbours together."""
+    others = {key: value for key, value in state.items() if key not in ("window", "together")}
+    return {**others, **of_window(window, together)}
+
+
+def saved_together(state: Any, window: int, ours: int) -> int:
+    """The neighbours that the windows of a saved state have; `ours` for no such state.
+
+    Earlier versions kept fewer together, and a run that one of them began keeps its order.
+    """
+    if not isinstance(state, Mapping) or not window:
+        return ours
+
+    found = state.get("together", 1)
+    is_number = isinstance(found, int) and not isinstance(found, bool)
+    return found if is_number and 1 <= found <= window else ours
 
 
 class EpochStream(ABC):
@@ -51,6 +92,7 @@ class EpochStream(ABC):
             raise InputError(f"block_size {block_size}: expected at least 1")
 
         self.block_size, self.seed, self.window = block_size, seed, window
+        self.together = row_groups_together(window)
         self.epoch = self.index = 0
         self._tokens = split
         self._looked = (-1, 0)

@@ -20,7 +20,13 @@ from corpus.tables.manifest import fingerprint
 from shards.stream.blocks import BlockStream, check_state
 from shards.stream.cache import TokenCache
 from shards.stream.columns import check_column
-from shards.stream.epochs import of_window, share_of
+from shards.stream.epochs import (
+    of_window,
+    row_groups_together,
+    saved_together,
+    share_of,
+    with_together,
+)
 from shards.stream.order import Permutation
 from shards.stream.packing import PackedStream
 from shards.stream.sources import OTHERS, Facts, Source, chosen, read_facts, selection
@@ -63,6 +69,7 @@ class MixtureStream:
         self._places = _apportion(weights, self.PERIOD, len(splits))
         self._bounds = np.cumsum([0, *self._places])
         self.block_size, self.seed, self.index, self.window = block_size, seed, index, window
+        self.together = row_groups_together(window)
         # Blocks of all sources together: how many samples pass for an epoch.
         self.num_blocks = sum(stream.num_blocks for stream in self._streams)
 
@@ -135,17 +142,19 @@ class MixtureStream:
             "block_size": self.block_size,
             "seed": self.seed,
             "index": self.index,
-            **of_window(self.window),
+            **of_window(self.window, self.together),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `BlockStream.load_state_dict`."""
-        check_state(state, self.state_dict(), ("mixture", "block_size", "window"))
-        self.seed, self.index = state["seed"], state["index"]
+        together = saved_together(state, self.window, self.together)
+        ours = with_together(self.state_dict(), self.window, together)
+        check_state(state, ours, ("mixture", "block_size", "window"))
+
+        self.seed, self.index, self.together = state["seed"], state["index"], together
         for stream in self._streams:
-            stream.load_state_dict(
-                {**stream.state_dict(), "seed": self.seed, "epoch": 0, "index": 0}
-            )
+            begun = {**stream.state_dict(), "seed": self.seed, "epoch": 0, "index": 0}
+            stream.load_state_dict(with_together(begun, self.window, together))
 
 
 def open_mixture(

@@ -21,7 +21,7 @@ import numpy as np
 from corpus.errors import InputError
 from shards.stream.best_fit import best_fit
 from shards.stream.blocks import check_state
-from shards.stream.epochs import EpochStream, of_window, row_groups_together
+from shards.stream.epochs import EpochStream, of_window, saved_together, with_together
 from shards.stream.order import Permutation
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
@@ -151,7 +151,7 @@ class PackedStream(EpochStream):
             "seed": self.seed,
             "epoch": self.epoch,
             "index": self.index,
-            **of_window(self.window),
+            **of_window(self.window, self.together),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -161,9 +161,10 @@ class PackedStream(EpochStream):
         window.
         """
         same = ("snapshot", "split", "packing", "block_size", "window")
-        check_state(state, self.state_dict(), same)
-        if self.seed != state["seed"]:
-            self.seed = state["seed"]
+        together = saved_together(state, self.window, self.together)
+        check_state(state, with_together(self.state_dict(), self.window, together), same)
+        if (self.seed, self.together) != (state["seed"], together):
+            self.seed, self.together = state["seed"], together
             self._groups.clear()
             self._fits.clear()
             self._chunk_key = (-1, -1)
@@ -227,9 +228,8 @@ class PackedStream(EpochStream):
         self._run, per_group = RUN_DOCUMENTS, GROUP_DOCUMENTS // RUN_DOCUMENTS
         if self.window:
             mean = max(1, int(self._lengths.mean()))
-            together = row_groups_together(self.window)
-            self._run = max(1, self.split.run_tokens // mean) * together
-            per_group = self.window // together
+            self._run = max(1, self.split.run_tokens // mean) * self.together
+            per_group = self.window // self.together
 
         num_runs = -(-num_documents // self._run)
         order = Permutation(num_runs, self.seed, 3)(np.arange(num_runs))

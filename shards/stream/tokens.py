@@ -21,7 +21,7 @@ from corpus.storage.store import Store, open_corpus
 from corpus.tables.checksums import find_file_damage
 from corpus.tables.manifest import fingerprint, mend
 from corpus.tables.parquet import read_file
-from shards.stream.cache import TokenCache
+from shards.stream.cache import TokenCache, bytes_for_window
 from shards.stream.file_layout import patiently
 from shards.stream.local_files import check_local_files
 from shards.stream.row_groups import Maps, Segments
@@ -101,6 +101,10 @@ class TokenSplit:
             return 0
         width = self.dtype.itemsize
         return self._cache.window_for(self.num_tokens * width, self.run_tokens * width)
+
+    def cache_bytes_for(self, window: int) -> int:
+        """The cache that a window of so many row groups needs."""
+        return bytes_for_window(window, self.run_tokens * self.dtype.itemsize)
 
     @property
     def misses(self) -> int:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import InputError
-from shards.reader import BlockStream
+from shards.reader import BlockStream, PackedStream, least_window, most_fetched, open_split
+from shards.stream.epochs import row_groups_together, with_together
 from shards.stream.order import Permutation, WindowedPermutation
 
 
@@ -94,13 +95,84 @@ class Lengths:
         self.num_tokens = num_tokens
 
 
-def test_windows_of_several_row_groups_refuse_the_order_of_single_ones() -> None:
+def test_windows_of_impossible_row_groups_are_refused() -> None:
     split: Any = Lengths(1 << 20)
     stream = BlockStream(split, block_size=64, seed=0, window=16)
     state = stream.state_dict()
     stream.load_state_dict(state)
-    with pytest.raises(InputError, match="together 3"):
-        stream.load_state_dict({**state, "together": 3})
-    del state["together"]
-    with pytest.raises(InputError, match="together"):
-        stream.load_state_dict(state)
+    for together in (0, 17, 2.0, True, "6", None):
+        with pytest.raises(InputError, match="together"):
+            stream.load_state_dict({**state, "together": together})
+    assert stream.state_dict() == state
+
+
+def fetched_in_an_epoch(window: int, block: int = 16) -> float:
+    """The bytes that an epoch fetches, relative to the split's, from a cache of three windows."""
+    rng = np.random.default_rng(window)
+    group = 64 * block
+    sizes: list[int] = []
+    for file in rng.uniform(6, 9, 8 + window // 2):  # files end with a smaller row group
+        whole, rest = divmod(int(file * group), group)
+        sizes += [group] * whole + [rest] * (rest > 0)
+
+    starts = np.cumsum([0, *sizes])
+    num_blocks = int((starts[-1] - 1) // block)
+    together = row_groups_together(window)
+    order = WindowedPermutation(num_blocks, 64 * together, window // together, 1)
+    firsts = order(np.arange(num_blocks)) * block
+    touched = np.searchsorted(starts, np.stack([firsts, firsts + block], 1), "right") - 1
+
+    held: OrderedDict[int, int] = OrderedDict()
+    fetched = in_cache = 0
+    for index in touched.ravel().tolist():
+        if index in held:
+            held.move_to_end(index)
+            continue
+        held[index] = sizes[index]
+        fetched += sizes[index]
+        in_cache += sizes[index]
+        while in_cache > 3 * window * group:
+            in_cache -= held.popitem(last=False)[1]
+
+    return fetched / int(starts[-1])
+
+
+def test_an_epoch_fetches_little_more_than_the_split() -> None:
+    found = {
+        window: fetched_in_an_epoch(window) for window in (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 32)
+    }
+    assert all(ratio <= 1.1 * most_fetched(window) for window, ratio in found.items()), found
+    assert all(ratio <= 1.2 for window, ratio in found.items() if window >= least_window())
+    assert least_window() == 5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("together", [1, 2, 4, 9])
+def test_a_run_begun_with_other_windows_keeps_its_order(
+    built: str, packed: bool, together: int
+) -> None:
+    """Earlier versions kept 1 or `window // 4` row groups together, and said nothing about 1."""
+    split = open_split(built, "b2", "train")
+    make = PackedStream if packed else BlockStream
+
+    def stream(begun_with: int | None = None) -> Any:
+        made = make(split, block_size=48, seed=3, window=9)
+        if begun_with is not None:
+            made.load_state_dict(with_together(made.state_dict(), 9, begun_with))
+        return made
+
+    whole = stream(together)
+    rows = whole.next_batch(whole.num_blocks)
+    state = with_together({**stream().state_dict(), "index": 40}, 9, together)
+    assert ("together" in state) == (together > 1)
+    later = stream()
+    later.next_batch(8)
+    later.load_state_dict(state)
+    assert later.state_dict() == state
+    assert np.array_equal(later.next_batch(8, 1, 2), rows[44:48])
+    if not packed:
+        run = split.run_tokens // 48 * together
+        order = WindowedPermutation(whole.num_blocks, run, 9 // together, 3, 0)
+        assert np.array_equal(
+            rows[:, 0], split.read_blocks(order(np.arange(len(rows))) * 48, 1)[:, 0]
+        )

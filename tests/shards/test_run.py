@@ -18,7 +18,7 @@ from corpus.tables.schemas import part_of_id
 from shards import pin_tokenizer, run, tokenizer_sample
 from shards.reader import IGNORED, PackedStream, open_split, packed_fields, weigh
 from shards.split import is_validation
-from shards.stream.by_domain import by_domain, read_places
+from shards.stream.sources import Source, read_facts, selection
 from shards.tokenizer import encode, vocabulary
 from shards.tokenizer.encode import load_tokenizer
 from shards.write_step import cut_text, kept_pieces
@@ -117,8 +117,9 @@ def test_documents_without_text_have_no_tokens(tmp_path: Path) -> None:
     assert found == [doc_id for doc_id in ids if lengths[doc_id]]
 
     weighted = weigh(split, "score")
-    places = read_places(split.store, split.files)
-    for source in (split, weighted, by_domain(split, ["a.org"], None, places)):
+    facts = read_facts(split.store, split.files, ())
+    chosen = selection(Source(weight=1, domains=["a.org"]), split, set(), facts)
+    for source in (split, weighted, chosen):
         packed = PackedStream(source, block_size=24, seed=1)
         labels = packed_fields(packed.next_batch(packed.num_blocks), end).labels
         firsts = sum(lengths[part.doc_id] > 0 for part in source.documents(0, source.num_tokens))

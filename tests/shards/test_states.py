@@ -57,8 +57,8 @@ def check(stream: Any, changed: Any) -> None:
         assert stream.state_dict() == before
         return
 
-    assert changed.keys() == before.keys()
-    same = before.keys() - {"seed", "epoch", "index"}
+    assert changed.keys() - {"together"} == before.keys() - {"together"}
+    same = before.keys() - {"seed", "epoch", "index", "together"}
     assert {name: changed[name] for name in same} == {name: before[name] for name in same}
     assert stream.next_batch(4).shape == (4, 65)
     stream.load_state_dict(before)

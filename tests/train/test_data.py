@@ -187,9 +187,8 @@ def test_a_stateful_loader_saves_and_continues_the_stream(corpus: Path) -> None:
 
 
 def test_settings_choose_mixture_window_and_cache(
-    corpus_copy: Path, tmp_path: Path, s3_bucket: str, caplog: pytest.LogCaptureFixture
+    corpus_copy: Path, tmp_path: Path, s3_bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level("INFO")
     commit_batch(str(corpus_copy), "b2", documents(20, seed=1))
     make_shards(str(corpus_copy), "b2", *TOKENIZER)
     remote = open_store(f"{s3_bucket}/corpus")
@@ -202,6 +201,7 @@ def test_settings_choose_mixture_window_and_cache(
         f"train.runtime.token_cache={tmp_path / 'cache'}",
     ]
     config = load_config(TrainConfig, "train", sets=sets)
+    logged = ""
     for store in (open_store(str(corpus_copy)), remote):
         cache = job.token_cache_of(store, config)
         assert (cache is None) == store.is_local
@@ -209,6 +209,9 @@ def test_settings_choose_mixture_window_and_cache(
         assert isinstance(mixture, MixtureStream)
         assert mixture.window == 2
         assert np.bincount(mixture.sources(np.arange(4096))[0]).tolist() == [3072, 1024]
+        job._warn_of_small_window(
+            open_split(store.root, "b2", "train", cache=cache), mixture.window
+        )
         mixture.next_batch(8)
         found = job._passes(mixture, config)
         assert list(found) == ["source 1 (batches b)", "source 2 (domains example.org)"]
@@ -216,8 +219,9 @@ def test_settings_choose_mixture_window_and_cache(
         assert list(shares) == list(found)
         assert [each["samples_share"] for each in shares.values()] == [0.75, 0.25]
         assert sum(each["tokens_share"] for each in shares.values()) == pytest.approx(1)
-        assert "75.0 % of the samples, " in caplog.text
-        assert f"% of the tokens ({int(shares['source 1 (batches b)']['tokens']):,})" in caplog.text
+        logged += capsys.readouterr().err
+        assert "75.0 % of the samples, " in logged
+        assert f"% of the tokens ({int(shares['source 1 (batches b)']['tokens']):,})" in logged
         limited = load_config(TrainConfig, "train", sets=[*sets, "train.data.max_passes=0.001"])
         with pytest.raises(InputError, match=r"passes?.* over source 1 \(batches b\)"):
             job._passes(mixture, limited)
@@ -226,6 +230,10 @@ def test_settings_choose_mixture_window_and_cache(
         assert plain.seed == 5
         plain.next_batch(8)
     assert list((tmp_path / "cache").iterdir())
+    warning = (
+        "train.data.window = 2: an epoch fetches up to 1.50 times the split's bytes; at most 1.2"
+    )
+    assert warning in logged
     assert config.decisive()["data"]["window"] == 2
     assert "token_cache" not in str(config.decisive())
     weighed = load_config(TrainConfig, "train", sets=["train.data.sample_by=score"])
