@@ -30,8 +30,11 @@ MOST_FETCHED = 1.2
 
 def row_groups_together(window: int) -> int:
     """Neighbouring row groups that a window takes as one, at least 1."""
+    # Fewer than a run's worth fetch too much in any case, and mix better apart.
+    if window < LEAST_PLACES:
+        return 1
     if window < 2 * LEAST_TOGETHER:
-        return max(1, window)
+        return window
     return max(LEAST_TOGETHER, min(MOST_TOGETHER, window // LEAST_PLACES))
 
 

@@ -231,7 +231,7 @@ def test_settings_choose_mixture_window_and_cache(
         plain.next_batch(8)
     assert list((tmp_path / "cache").iterdir())
     warning = (
-        "train.data.window = 2: an epoch fetches up to 1.50 times the split's bytes; at most 1.2"
+        "train.data.window = 2: an epoch fetches up to 2.00 times the split's bytes; at most 1.2"
     )
     assert warning in logged
     assert config.decisive()["data"]["window"] == 2
