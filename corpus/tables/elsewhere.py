@@ -8,6 +8,8 @@ has no `#`.
 from __future__ import annotations
 
 MARK = "#"
+# The table of such inputs in manifests.
+AGAINST = "against"
 
 
 def is_elsewhere(name: str) -> bool:

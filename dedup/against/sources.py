@@ -22,7 +22,7 @@ from corpus.bulk import read_many
 from corpus.errors import InputError, WebtextError
 from corpus.snapshots.snapshot import read_head, snapshots
 from corpus.storage.store import Store, open_corpus, open_store, table_dir
-from corpus.tables.elsewhere import MARK
+from corpus.tables.elsewhere import AGAINST, MARK
 from corpus.tables.manifest import Input, Manifest, find_manifest, read_manifest
 from corpus.tables.parquet import PartFile, part_index
 from corpus.tables.schemas import DOCUMENTS, VERDICTS
@@ -30,8 +30,6 @@ from corpus.tables.schemas import DOCUMENTS, VERDICTS
 Kind = Literal["parquet", "jsonl", "corpus"]
 
 OPTION = "dedup.against"
-# The name of these inputs in manifests.
-INPUT = "against"
 DEFAULT_TEXT = "text"
 MOST_FILES = 1 << 23
 # A Parquet file is read by tasks of about so many bytes.
@@ -168,7 +166,7 @@ def inputs(files: Sequence[str]) -> list[Input]:
     found = (decode(each) for each in files)
     return list(
         dict.fromkeys(
-            Input(table=INPUT, batch=file.where, fingerprint=file.fingerprint) for file in found
+            Input(table=AGAINST, batch=file.where, fingerprint=file.fingerprint) for file in found
         )
     )
 

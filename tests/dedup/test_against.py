@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from corpus.errors import InputError, SchemaError
+from corpus.storage.store import manifest_path, table_dir
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import part_paths
 from dedup import doc_ids, review
@@ -143,6 +144,14 @@ def test_another_corpus_is_known_by_a_snapshot(
     }
     assert f"({name})\n{near}" in review.explanation(corpus.store, "b", pages[1].id)
     assert f"elsewhere: {name}" in review.sample(corpus.store, "b", 1)
+    assert duplicate_problems(corpus.store, "b", [], []) == []
+    path = manifest_path(table_dir("verdicts", "b"))
+    written = corpus.store.read_bytes(path)
+    corpus.store.write_bytes(path, written.replace(b'"against",', b'"dump",'))
+    (problem,) = duplicate_problems(corpus.store, "b", [], [])
+    assert f"in no source of dedup.against ({name})" in problem
+    corpus.store.write_bytes(path, written)
+
     verdict = corpus.verdicts("b")[pages[1].id]
     history = PageHistory("", None, verdict=verdict, survivor=_survivor(corpus.store, name, []))
     assert any("outside the corpus" in line for line in _verdict_lines(history))

@@ -19,7 +19,7 @@ from corpus.snapshots.snapshot import SPLITS, Snapshot
 from corpus.storage.store import Store, table_dir
 from corpus.tables import conservation
 from corpus.tables.checksums import find_damage, find_file_damage
-from corpus.tables.elsewhere import MARK
+from corpus.tables.elsewhere import AGAINST, MARK
 from corpus.tables.manifest import Manifest, find_manifest, sealed
 from corpus.tables.mentions import COLUMNS, may_mention, mentioned
 from corpus.tables.parquet import iter_tables, part_index, read_file
@@ -115,13 +115,15 @@ def duplicate_problems(
 ) -> list[str]:
     """Duplicates without a kept page of this or an earlier batch, or a taken-down one.
 
-    Documents elsewhere are left out: their files need not be here.
+    Documents elsewhere must be of a source that the verdicts name; their files need not be here.
     """
-    named = [EMPTY]
+    named, elsewhere = [EMPTY], [EMPTY]
     for piece in _pieces(store, "verdicts", batch, ["kept", "duplicate_of"]):
         dropped = pc.and_(pc.invert(piece["kept"]), pc.is_valid(piece["duplicate_of"]))
         survivors = _flat(piece["duplicate_of"].filter(dropped))
-        named.append(survivors.filter(pc.invert(pc.match_substring(survivors, MARK))))
+        is_outside = pc.match_substring(survivors, MARK)
+        named.append(survivors.filter(pc.invert(is_outside)))
+        elsewhere.append(survivors.filter(is_outside))
 
     wanted = pc.unique(pa.concat_arrays(named))
     found = [pa.array(sorted(forgotten), pa.string())]
@@ -131,7 +133,21 @@ def duplicate_problems(
             found.append(kept.filter(pc.is_in(kept, wanted)))
 
     missing = wanted.filter(pc.invert(pc.is_in(wanted, pa.concat_arrays(found))))
-    return _named(f"verdicts {batch}", missing, "named as the page that stays, and kept nowhere")
+    unknown = _of_no_source(store, batch, pc.unique(pa.concat_arrays(elsewhere)))
+    return [
+        *_named(f"verdicts {batch}", missing, "named as the page that stays, and kept nowhere"),
+        *_named(f"verdicts {batch}", unknown, "named elsewhere, in no source of dedup.against"),
+    ]
+
+
+def _of_no_source(store: Store, batch: str, names: pa.Array) -> pa.Array:
+    """The names of documents elsewhere in no file that is an input of the verdicts."""
+    manifest = find_manifest(store, "verdicts", batch)
+    inputs = manifest.inputs if manifest is not None else []
+    files = {each.batch for each in inputs if each.table == AGAINST}
+    known = files | {file.partition("/")[0] for file in files}
+    places = pc.list_element(pc.split_pattern(names, MARK), 0)
+    return names.filter(pc.invert(pc.is_in(places, pa.array(sorted(known), pa.string()))))
 
 
 def band_problems(store: Store, batch: str) -> list[str]:
