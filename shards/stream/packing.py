@@ -23,8 +23,9 @@ from shards.stream.best_fit import best_fit
 from shards.stream.blocks import check_state
 from shards.stream.epochs import EpochStream, of_window, saved_together, with_together
 from shards.stream.order import Permutation
+from shards.stream.row_groups import PieceList
 from shards.stream.token_source import Tokens
-from shards.stream.tokens import Document
+from shards.stream.tokens import Document, TokenSplit
 
 # Documents packed together: 5 ms a group, and 0.1 % of its rows stay empty on lengths of web
 # pages.
@@ -116,6 +117,7 @@ class PackedStream(EpochStream):
         self._fits: OrderedDict[int, tuple[np.ndarray, int]] = OrderedDict()
         self._chunk: tuple[np.ndarray, ...] = ()
         self._chunk_key = (-1, -1)
+        self._listed: PieceList | None = None
         self._deal()
         self.seek(epoch, index)
 
@@ -211,12 +213,22 @@ class PackedStream(EpochStream):
             bounds = np.searchsorted(where, np.arange(stop - start + 1))
             filled = _filled(stop - start, where, *rest[1:])
             self._chunk, self._chunk_key = (bounds, filled, where, *rest), key
+            self._listed = None
+            if isinstance(self.split, TokenSplit):
+                targets = where * (self.block_size + 1) + rest[2]
+                self._listed = self.split.piece_list(rest[0], rest[1], targets)
 
         # One by one: an expression over all of them costs as much as the copying.
         bounds, filled, where, starts, lengths, places = self._chunk
         one, end = bounds[begin], bounds[begin + count]
         rows = np.empty((count, self.block_size + 1), np.int64)
         self._fill(rows, filled[begin : begin + count])
+        if self._listed is not None:
+            assert isinstance(self.split, TokenSplit)
+            base = begin * (self.block_size + 1)
+            self.split.read_listed(self._listed, int(one), int(end), base, rows.reshape(-1))
+            return rows
+
         self.split.read_pieces(
             starts[one:end], lengths[one:end], where[one:end] - begin, places[one:end], rows
         )

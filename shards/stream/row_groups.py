@@ -139,6 +139,18 @@ def _changed(path: str, found: tuple[int, int, int], known: tuple[int, int, int]
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PieceList:
+    """Pieces of text looked up once, for many reads: lists, since one item of an array costs more."""
+
+    segments: list[int]
+    offsets: list[int]
+    starts: list[int]
+    lengths: list[int]
+    targets: list[int]
+    """Place of each piece in the rows end to end."""
+
+
 class Segments:
     """The tokens of `files` as one sequence. Not for several threads at once."""
 
@@ -302,6 +314,37 @@ class Segments:
                 out[row, place : place + size] = block
             else:
                 flat[target : target + size] = block
+
+    def piece_list(
+        self, starts: np.ndarray, lengths: np.ndarray, targets: np.ndarray
+    ) -> PieceList | None:
+        """Look up pieces for `read_listed`; None if not all row groups are mapped in place."""
+        if not self._all_in_place:
+            return None
+
+        found = self._find(starts)
+        offsets = starts - self._starts[found]
+        return PieceList(*(each.tolist() for each in (found, offsets, starts, lengths, targets)))
+
+    def read_listed(
+        self, pieces: PieceList, first: int, stop: int, base: int, out: np.ndarray
+    ) -> None:
+        """Write pieces [first, stop) to the flat `out`, which begins at place `base` of the rows."""
+        self._maps.watch()
+        mapped = self._mapped
+        segments, offsets = pieces.segments, pieces.offsets
+        lengths, targets = pieces.lengths, pieces.targets
+
+        for piece in range(first, stop):
+            tokens = mapped.get(segments[piece])
+            if tokens is None:
+                tokens = self.array(segments[piece])
+            size, offset, target = lengths[piece], offsets[piece], targets[piece] - base
+            block = tokens[offset : offset + size]
+            if len(block) != size:
+                start = pieces.starts[piece]
+                block = np.concatenate(list(self.pieces(start, start + size)))
+            out[target : target + size] = block
 
     def _find(self, positions: np.ndarray) -> np.ndarray:
         """The segment of each position. Shapes (n,) to (n,)."""

@@ -128,6 +128,9 @@ def test_it_resumes_exactly_on_any_number_of_ranks(
         state = after
         found.append(np.concatenate(shares))
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    # Rows looked up a chunk at a time are those looked up one by one.
+    each = stream(built).rows(np.arange(12 * len(expected)))
+    assert np.array_equal(each, np.concatenate(expected))
 
 
 def test_documents_of_a_sample_are_those_in_its_tokens(built: str) -> None:
