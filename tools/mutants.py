@@ -131,16 +131,33 @@ HELD_FOR_ALL = ("tests/test_paper_defaults.py", "tests/test_safety_limits.py")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: a module's text with it, and where it is."""
+    """One fault of a module, and where it is."""
 
     module: str
+    original: str
+    """The text of the module without the fault."""
+    number: int
+    """Its place among the expressions that get a fault."""
     line: int
     before: str
     after: str
-    source: str
     kind: str
-    text: str
-    """The line of the module that it changes, without the fault and stripped."""
+
+    @property
+    def source(self) -> str:
+        """The module's text with the fault."""
+        tree = ast.parse(self.original)
+        node = [each for each in ast.walk(tree) if _changed(each) is not None][self.number]
+        changed = _changed(node)
+        assert changed is not None
+        for field, value in ast.iter_fields(changed):
+            setattr(node, field, value)
+        return ast.unparse(tree)
+
+    @property
+    def text(self) -> str:
+        """The line that it changes, without the fault and stripped."""
+        return self.original.splitlines()[self.line - 1].strip()
 
     @property
     def equivalent(self) -> bool:
@@ -203,21 +220,23 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
 
 def mutants_of(module: str, source: str) -> Iterator[Mutant]:
     """All faults of a module, in the order of its syntax tree."""
-    lines = source.splitlines()
-    limits = _limits(ast.parse(source))
-    places = [node for node in ast.walk(ast.parse(source)) if _changed(node) is not None]
-    for number in range(len(places)):
-        tree = ast.parse(source)
-        node = [each for each in ast.walk(tree) if _changed(each) is not None][number]
-        before = ast.unparse(node)
+    tree = ast.parse(source)
+    limits = _limits(tree)
+    places = [(node, changed) for node in ast.walk(tree) if (changed := _changed(node)) is not None]
+    for number, (node, changed) in enumerate(places):
+        assert isinstance(node, ast.expr)
         at = (node.lineno, node.col_offset)
         kind = "limits" if at in limits else "borders" if _is_border(node) else "others"
-        changed = _changed(node)
-        assert changed is not None
-        for field, value in ast.iter_fields(changed):
-            setattr(node, field, value)
-        text = lines[node.lineno - 1].strip()
-        yield Mutant(module, node.lineno, before, ast.unparse(node), ast.unparse(tree), kind, text)
+        before, after = ast.unparse(node), ast.unparse(_set(node, changed))
+        yield Mutant(module, source, number, node.lineno, before, after, kind)
+
+
+def _set(node: ast.expr, changed: ast.expr) -> ast.expr:
+    """A copy of the node with the fields of `changed`, which may be of another class."""
+    copied = copy.copy(node)
+    for field, value in ast.iter_fields(changed):
+        setattr(copied, field, value)
+    return copied
 
 
 def _is_border(node: ast.AST) -> bool:
