@@ -27,7 +27,7 @@ from corpus.evaluation_sets.files import (
 from corpus.storage.store import Store
 from corpus.tables.dedup_reports import duplicates_path, overlap_path
 from corpus.tables.elsewhere import is_elsewhere, source_of
-from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest
+from corpus.tables.manifest import Manifest, earlier_batches, find_manifest, read_manifest, section
 from corpus.tables.parquet import iter_part, read_table
 from dedup import doc_ids as ids
 from dedup import document_rows, review
@@ -222,7 +222,7 @@ def overlaps(store: Store, batch: str, testsets: Sequence[str]) -> dict[str, Any
     manifest = read_manifest(store, OVERLAP.name, batch)
     before = [find_manifest(store, OVERLAP.name, name) for name in earlier_batches(store, batch)]
     sets = load_testsets(testsets)
-    settings = overlap.OverlapConfig.model_validate(manifest.config["overlap"])
+    settings = section(manifest, "overlap", overlap.OverlapConfig)
     own = own_train_shares(testsets, settings)
     table = _table(store, manifest, [each for each in before if each is not None])
     passages = review.Passages(store, batch)

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_hexdigest
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, table_dir
 from corpus.tables.checksums import find_damage
-from corpus.tables.manifest import Part, mend, read_manifest
+from corpus.tables.manifest import Part, mend, read_manifest, section
 from corpus.tables.parquet import (
     PartFile,
     check_unpacked,
@@ -51,7 +51,7 @@ def excise(store: Store, batch: str, doc_ids: frozenset[str]) -> Excised:
         read_manifest(store, SPANS.name, batch),
         read_manifest(store, TOKENS.name, batch),
     )
-    config = WriterConfig.model_validate(tokens.config["writer"])
+    config = section(tokens, "writer", WriterConfig)
     by_place = {_place(part.file): part for part in tokens.parts}
     wanted = pa.array(sorted(doc_ids), pa.string())
     new_tokens: list[Part] = []

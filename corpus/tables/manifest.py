@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError, field_validator
 from xxhash import xxh3_128_hexdigest
@@ -20,8 +20,10 @@ from xxhash import xxh3_128_hexdigest
 from corpus.bulk import read_many
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name, manifest_path, table_dir
-from corpus.tables.record import CommitDetails, Record, TokenMetadata
+from corpus.tables.record import CommitDetails, CommitSettings, Record, TokenMetadata
 from corpus.tables.schemas import TABLES
+
+S = TypeVar("S", bound=BaseModel)
 
 # The stages that make tables, in the order of the data.
 STAGES = ("crawl", "clean", "dedup", "shards")
@@ -223,10 +225,22 @@ def _parse(data: bytes, where: str) -> Manifest:
         raise SchemaError(f"{where}: {fault}; not written by this code: {_restore(where)}")
 
     _check(CommitDetails, manifest.details, where, "details")
+    _check(CommitSettings, manifest.config, where, "config")
     if manifest.table == "tokens":
         for part in manifest.parts:
             _check(TokenMetadata, part.metadata, where, part.file)
     return manifest
+
+
+def section(manifest: Manifest, name: str, kind: type[S]) -> S:
+    """The settings of a section that the table was built with. Raises: SchemaError."""
+    where = manifest_path(table_dir(manifest.table, manifest.batch))
+    if name not in manifest.config:
+        raise SchemaError(f"{where}: config.{name} is missing; {_restore(where)}")
+    try:
+        return kind.model_validate(manifest.config[name])
+    except ValidationError as error:
+        raise _unexpected(error, where, f"config.{name}.") from error
 
 
 def _check(kind: type[BaseModel], value: Any, where: str, name: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 
 class Record(BaseModel):
@@ -44,6 +44,60 @@ class CommitDetails(BaseModel):
     who: str = ""
     cpu_s: FiniteFloat = 0.0
     attempts: NonNegativeInt = 0
+
+
+class _KnownSettings(BaseModel):
+    """Settings of a manifest that are read again. Others are allowed: they are compared alone."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Shingles(_KnownSettings):
+    n: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class _Minhash(_KnownSettings):
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+
+
+class _Passages(_KnownSettings):
+    min_words: NonNegativeInt = 0
+    anywhere: bool = False
+
+
+class _Overlap(_KnownSettings):
+    measure_n: list[PositiveInt] = []
+
+
+class _Writer(_KnownSettings):
+    val_frac: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class _Links(_KnownSettings):
+    carry_over: bool = False
+
+
+class _Fetch(_KnownSettings):
+    shards: NonNegativeInt = 0
+    rights: list[str] | None = None
+
+
+class _Personal(_KnownSettings):
+    replace: bool = False
+
+
+class CommitSettings(_KnownSettings):
+    """Known settings in the `config` of a manifest: those that later commands read from it."""
+
+    links: _Links = _Links()
+    fetch_identity: _Fetch = _Fetch()
+    personal: _Personal = _Personal()
+    shingles: _Shingles = _Shingles()
+    minhash: _Minhash = _Minhash()
+    threshold: Annotated[float, Field(ge=0, le=1)] = 1.0
+    passages: _Passages = _Passages()
+    overlap: _Overlap = _Overlap()
+    writer: _Writer = _Writer()
 
 
 class TokenMetadata(BaseModel):

@@ -22,7 +22,7 @@ from corpus.tables.parquet import read_table
 from shards.reader import open_split
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import grown_corpus
-from webtext.publish import command
+from webtext.publish import card, command, facts
 from webtext.publish.files import Written, write_rows
 
 
@@ -215,3 +215,16 @@ def test_no_trace_of_an_erased_page(
     dropped = read_table(fates.store, "documents_dropped", "2024-01")
     gone = dropped.filter(pc.equal(dropped["reason"], "taken_down"))["doc_id"].to_pylist()
     assert not set(gone) & set(load(folder, "removed", "train", tmp_path)["id"])
+
+
+def test_the_card_counts_pages_without_a_row_of_documents(fates: grown_corpus.Fates) -> None:
+    """Their domain and languages are unknown: sorted beside names, they ended in a traceback."""
+    snapshot = read_snapshot(fates.store, snapshots(fates.store)[-1])
+    gathered = facts.gather(fates.store, snapshot)
+    for counter in (gathered.domains, gathered.languages, gathered.extractors, gathered.rights):
+        counter.update({None: 2, "a.test": 2, "b.test": 1})  # type: ignore[dict-item]
+    gathered.documents = 5
+    rows = [line for line in card._sources(gathered).splitlines() if line.startswith("|")]
+    assert any(line.split("|")[1].strip() == "" and "40.00%" in line for line in rows)
+    assert any("a.test" in line for line in rows)
+    assert "unknown 2" in card._counts(gathered.languages)

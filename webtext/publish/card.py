@@ -118,7 +118,10 @@ def _funnel(facts: Facts) -> str:
 def _sources(facts: Facts) -> str:
     rows = [
         (printable(domain or ""), f"{count:,}", f"{count / max(1, facts.documents):.2%}")
-        for domain, count in sorted(facts.domains.items(), key=lambda item: (-item[1], item[0]))
+        # A page without a row in `documents` has no domain.
+        for domain, count in sorted(
+            facts.domains.items(), key=lambda item: (-item[1], item[0] or "")
+        )
     ]
     scores = ", ".join(f"{value:,.0f}" for value in facts.score_quantiles)
     lines = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ from corpus.tables.manifest import (
     find_manifest,
     fingerprint,
     read_manifest,
+    section,
     serialized,
 )
 from corpus.tables.parquet import (
@@ -218,3 +221,37 @@ def test_a_table_of_another_schema_is_refused(tmp_path: Path) -> None:
 def test_missing_table_names_its_door(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"webtext clean --corpus .* --batch b"):
         read_manifest(open_store(str(tmp_path)), "documents", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *((name, None, 5) for name in ("links", "fetch_identity", "personal", "passages", "shingles", "minhash", "overlap", "writer")),
+        ("shingles", "n", ".."), ("shingles", "n", 0), ("shingles", "n", 65), ("shingles", "n", None),
+        ("minhash", "seed", "1"), ("minhash", "seed", -1), ("minhash", "seed", 1 << 32),
+        ("threshold", None, "high"), ("threshold", None, 1.5), ("passages", "min_words", -1), ("passages", "anywhere", "yes"),
+        ("writer", "val_frac", "x"), ("writer", "val_frac", 2), ("overlap", "measure_n", 8), ("overlap", "measure_n", [0]),
+        ("links", "carry_over", "no"), ("fetch_identity", "rights", "all"), ("personal", "replace", 3),
+    ],
+)  # fmt: skip
+def test_settings_that_later_commands_read_have_their_type(
+    tmp_path: Path, name: str, key: str | None, value: Any
+) -> None:
+    """A take-down read the words of a shingle from a manifest that said '..'."""
+    store = toy_stage.make_corpus(str(tmp_path), num_rows=3)
+    path = tmp_path / "links/b/_manifest.json"
+    document = json.loads(path.read_text())
+    document["config"][name] = value if key is None else {key: value}
+    path.write_text(json.dumps(document))
+    with pytest.raises(SchemaError, match=rf"links/b/_manifest.json: .*config.*{key or name}"):
+        read_manifest(store, "links", "b")
+
+
+def test_a_section_of_settings_is_complete_or_refused(tmp_path: Path) -> None:
+    store = toy_stage.make_corpus(str(tmp_path), num_rows=3)
+    manifest = read_manifest(store, "links", "b")
+    with pytest.raises(SchemaError, match=r"config.toy is missing"):
+        section(manifest, "toy", toy_stage.ToyConfig)
+    other = manifest.model_copy(update={"config": {"toy": {"no_such": 1}}})
+    with pytest.raises(SchemaError, match=r"config.toy.*no_such"):
+        section(other, "toy", toy_stage.ToyConfig)
