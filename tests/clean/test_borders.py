@@ -227,3 +227,10 @@ def test_a_line_is_repaired_alone() -> None:
     ):
         for before, behind in (("", ""), ("あ\n", "\nあ"), ("\n", "\n\nあ い\n"), ("あ\n", "\n")):
             assert _repaired(before + damaged + behind) == before + line + behind
+
+
+def test_constants_that_decide_the_language_of_a_page() -> None:
+    """No setting changes them, so only this table would notice."""
+    found = (language.NUM_WINDOWS, language.MAX_WINDOWS, language.MIN_WINDOW_CHARS, language.SURE)
+    assert found == (3, 16, 150, 0.65), "FineWeb keeps English from .65 on"
+    assert (language.NUM_LABELS, language.MIN_AGREEING) == (5, 3)

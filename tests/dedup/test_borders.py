@@ -16,7 +16,7 @@ from corpus.tables.manifest import read_manifest
 from dedup import kernels
 from dedup.contamination import overlap
 from dedup.contamination.overlap import OverlapConfig
-from dedup.near_duplicates import minhash, ranks
+from dedup.near_duplicates import lsh, minhash, ranks
 from dedup.words import Ragged
 from tests.dedup.made import MadeCorpus, Page
 
@@ -188,3 +188,13 @@ def test_a_seed_is_one_of_the_generator(seed: int, allowed: bool) -> None:
     else:
         with pytest.raises(ValueError, match="allowed: 0 to 4294967295"):
             minhash.MinhashConfig(seed=seed)
+
+
+def test_salts_of_the_stored_index_keep_their_values() -> None:
+    """Keys of bands are stored: with another salt no page of an earlier batch would be found."""
+    salts = (lsh._MULTIPLIER, lsh._BAND_SALT, lsh._CONTENT_SALT)
+    assert [f"{int(salt):x}" for salt in salts] == [
+        "d6e8feb86659fd93",
+        "9e3779b97f4a7c15",
+        "a0761d6478bd642f",
+    ]
