@@ -11,10 +11,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from corpus.bulk import read_many
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import Store, is_name
 from corpus.tables.manifest import record_seal
 from corpus.tables.record import Record
+
+FOLDER = "snapshots/retired"
 
 
 class Retirement(Record):
@@ -51,6 +54,14 @@ def retirement(store: Store, name: str) -> Retirement | None:
         )
 
     return found
+
+
+def retirements(store: Store) -> dict[str, Retirement]:
+    """All retirements by name of the snapshot: one listing, and a request for each. Raises: SchemaError."""
+    files = [path.rpartition("/")[2] for path, _ in store.files(FOLDER)]
+    names = [file.removesuffix(".json") for file in files if file.endswith(".json")]
+    found = read_many(store, filter(is_name, names), lambda name: retirement(store, name))
+    return {each.snapshot: each for each in found if each is not None}
 
 
 def retire(
@@ -94,4 +105,4 @@ def require_usable(store: Store, name: str, *, allow_withdrawn: bool) -> None:
 
 def retirement_path(name: str) -> str:
     """The path of the record."""
-    return f"snapshots/retired/{name}.json"
+    return f"{FOLDER}/{name}.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from corpus.snapshots.retirement import retirement
+from corpus.snapshots.retirement import Retirement, retirement, retirements
 from corpus.snapshots.snapshot import SnapshotHead, outdated_among, present_tokens, read_head
 from corpus.storage.store import Store
 from corpus.tables.mixed_settings import SettingsOfBatches
@@ -17,14 +17,14 @@ class Reviewer:
     """Makes remarks on snapshots. The manifests of their batches are read once for all of them."""
 
     def __init__(self, store: Store, heads: Sequence[SnapshotHead]) -> None:
-        self._store = store
+        self._retired = retirements(store)
         names = dict.fromkeys(each.batch for head in heads for each in head.batches)
         self._present = present_tokens(store, names)
         self._settings = SettingsOfBatches(store, names)
 
     def remarks(self, head: SnapshotHead) -> list[str]:
         """The remarks on a snapshot, one a line; none for one that is as it should be."""
-        retired = retirement(self._store, head.name)
+        retired = self.retired(head)
         if retired is not None:
             return [f"{retired.kind}: {retired.why}"]
 
@@ -34,6 +34,10 @@ class Reviewer:
             for batch, why in self.outdated(head).items()
         ]
         return [*outdated, *(f"mixes settings: {line}" for line in self.mixed(head))]
+
+    def retired(self, head: SnapshotHead) -> Retirement | None:
+        """The retirement of a snapshot, or None."""
+        return self._retired.get(head.name)
 
     def outdated(self, head: SnapshotHead) -> dict[str, str]:
         """Batches with other tokens in the snapshot than now: batch to reason."""

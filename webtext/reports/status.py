@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corpus.bulk import read_many
 from corpus.run import command
 from corpus.run.funnel import size
-from corpus.snapshots.retirement import retirement
 from corpus.snapshots.snapshot import SnapshotHead, read_heads
 from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage import lease
@@ -110,7 +110,7 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
             }
             for entry in found
         ],
-        "snapshots": [_snapshot_document(store, reviewer, head) for head in heads],
+        "snapshots": [_snapshot_document(reviewer, head) for head in heads],
         "work": [
             {"batch": w.batch, "owner": w.owner, "steps": list(w.steps)} for w in at_work(store)
         ],
@@ -124,19 +124,15 @@ def to_json(store: Store, found: Sequence[Entry]) -> dict[str, Any]:
 
 def at_work(store: Store) -> list[WorkInProgress]:
     """Leases in use, and batches with unfinished steps."""
-    found = []
-    for path in LEASES:
-        owner = lease.owner(store, path)
-        if owner is not None:
-            found.append(WorkInProgress("", owner, ()))
+    places = [("", path) for path in LEASES]
+    places += [(batch, f"{work_dir(batch)}/lock.json") for batch in store.folders("work")]
 
-    for batch in store.folders("work"):
-        owner = lease.owner(store, f"{work_dir(batch)}/lock.json")
-        steps = tuple(store.folders(work_dir(batch)))
-        if owner is not None or steps:
-            found.append(WorkInProgress(batch, owner, steps))
+    def look(place: tuple[str, str]) -> WorkInProgress:
+        batch, path = place
+        steps = tuple(store.folders(work_dir(batch))) if batch else ()
+        return WorkInProgress(batch, lease.owner(store, path), steps)
 
-    return found
+    return [each for each in read_many(store, places, look) if each.owner or each.steps]
 
 
 def age(seconds: float) -> str:
@@ -170,8 +166,8 @@ def _shortened(names: Sequence[str]) -> str:
     return f"{names[0]}, ..., {', '.join(names[-LAST_NAMED:])} ({len(names)} batches)"
 
 
-def _snapshot_document(store: Store, reviewer: Reviewer, head: SnapshotHead) -> dict[str, Any]:
-    retired = retirement(store, head.name)
+def _snapshot_document(reviewer: Reviewer, head: SnapshotHead) -> dict[str, Any]:
+    retired = reviewer.retired(head)
     return {
         "name": head.name,
         "digest": head.digest,

@@ -400,12 +400,15 @@ def _finish(store: Store, record: Takedown) -> Takedown:
 
 def _begun(store: Store) -> set[str]:
     """Active or unfinished batches: their links may have been read before the take-down."""
-    return {
-        batch
-        for batch in store.folders("work")
-        if store.folders(work_dir(batch))
-        or (lease.owner(store, f"{work_dir(batch)}/lock.json") or {}).get("alive", False)
-    }
+
+    def is_begun(batch: str) -> bool:
+        if store.folders(work_dir(batch)):
+            return True
+        return bool((lease.owner(store, f"{work_dir(batch)}/lock.json") or {}).get("alive"))
+
+    names = store.folders("work")
+    begun = read_many(store, names, is_begun)
+    return {name for name, each in zip(names, begun, strict=True) if each}
 
 
 def _renew_report(store: Store) -> None:

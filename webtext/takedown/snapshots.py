@@ -97,15 +97,24 @@ def _withdraw(store: Store, holding: Sequence[SnapshotHead], takedown_id: str) -
 
 def runs_on(store: Store, names: Sequence[str]) -> list[str]:
     """Training runs on one of these snapshots."""
-    found = []
-    for run in store.folders("runs"):
-        try:
-            described = store.read_object(f"runs/{run}/config.json")
-        except (FileNotFoundError, InputError):
-            continue
-        if isinstance(described, dict) and described.get("snapshot") in names:
-            found.append(run)
+    by_snapshot = runs_by_snapshot(store) if names else {}
+    return sorted(run for name in names for run in by_snapshot.get(name, ()))
 
+
+def runs_by_snapshot(store: Store) -> dict[str, list[str]]:
+    """Training runs by name of their snapshot; those without a readable description are left out."""
+
+    def snapshot_of(run: str) -> object:
+        try:
+            return store.read_object(f"runs/{run}/config.json").get("snapshot")
+        except (FileNotFoundError, InputError):
+            return None
+
+    runs = store.folders("runs")
+    found: dict[str, list[str]] = {}
+    for run, name in zip(runs, read_many(store, runs, snapshot_of), strict=True):
+        if isinstance(name, str):
+            found.setdefault(name, []).append(run)
     return found
 
 

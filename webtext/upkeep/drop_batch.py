@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from corpus.errors import InputError
 from corpus.run import command
-from corpus.snapshots.retirement import retirement
-from corpus.snapshots.snapshot import read_head, snapshots
+from corpus.snapshots.retirement import retirements
+from corpus.snapshots.snapshot import read_heads
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus, work_dir
 from corpus.tables.generations import EARLIER
@@ -81,12 +81,11 @@ def refuse_needed(store: Store, batch: str) -> None:
             f"drop {later[-1]} first"
         )
 
-    for name in snapshots(store):
-        if retirement(store, name) is None and batch in {
-            each.batch for each in read_head(store, name).batches
-        }:
+    retired = retirements(store)
+    for head in read_heads(store):
+        if head.name not in retired and batch in {each.batch for each in head.batches}:
             raise InputError(
-                f"batch {batch!r} is part of snapshot {name!r}; a snapshot stays readable. "
+                f"batch {batch!r} is part of snapshot {head.name!r}; a snapshot stays readable. "
                 f"To take pages out of it: `webtext forget`; to delete old ones: `webtext prune`"
             )
 

@@ -13,27 +13,31 @@ import argparse
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from corpus.bulk import read_many
 from corpus.errors import BusyError, InputError
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.snapshots.file_lists import FOLDER, list_path
-from corpus.snapshots.retirement import retire, retirement
-from corpus.snapshots.snapshot import read_head, snapshot_path, snapshots
+from corpus.snapshots.retirement import retire, retirements
+from corpus.snapshots.snapshot import read_head, read_heads, snapshot_path, snapshots
 from corpus.storage import lease
 from corpus.storage.interface import is_leftover
 from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.generations import earlier_path, first_path, lists_of, pinned_files
-from corpus.tables.manifest import EXTRA_TABLES, find_manifest, find_manifests
+from corpus.tables.manifest import EXTRA_TABLES, find_manifests
 from corpus.tables.schemas import TABLES
-from webtext.takedown.snapshots import runs_on
+from webtext.takedown.snapshots import runs_by_snapshot
 
 log = logging.getLogger(__name__)
 
 LEASE = "work/prune.json"
 PRUNED = (*TABLES, *EXTRA_TABLES)
+
+# (path, bytes) of files, by table and batch.
+Listing = dict[tuple[str, str], list[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +115,25 @@ def choose(store: Store, named: Sequence[str], *, withdrawn: bool, keep: int | N
             f"{store.root}: no snapshot {sorted(unknown)}; present: {', '.join(present) or 'none'}"
         )
 
-    standing = [name for name in present if retirement(store, name) is None]
+    retired = retirements(store)
     # A stopped run may have marked some already: these are completed for any arguments.
     found = [
-        name for name in present if name not in standing and (withdrawn or _is_pruned(store, name))
+        name
+        for name in present
+        if name in retired and (withdrawn or retired[name].kind == "pruned")
     ]
 
     if keep is not None:
-        by_age = sorted(
-            standing, key=lambda name: (len(read_head(store, name).batches), _natural(name))
-        )
-        found += by_age[: max(0, len(by_age) - keep)]
+        standing = [head for head in read_heads(store) if head.name not in retired]
+        by_age = sorted(standing, key=lambda head: (len(head.batches), _natural(head.name)))
+        found += [head.name for head in by_age[: max(0, len(by_age) - keep)]]
 
-    used = [name for name in found if name not in named and runs_on(store, [name])]
+    runs = runs_by_snapshot(store)
+    used = [name for name in found if name not in named and name in runs]
     for name in used:
-        log.info(
-            "snapshot %s stays: run %s was made on it", name, ", ".join(runs_on(store, [name]))
-        )
+        log.info("snapshot %s stays: run %s was made on it", name, ", ".join(runs[name]))
 
     return sorted({*named, *found} - set(used))
-
-
-def _is_pruned(store: Store, name: str) -> bool:
-    found = retirement(store, name)
-    return found is not None and found.kind == "pruned"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -145,16 +144,14 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def make_plan(store: Store, chosen: Sequence[str]) -> PrunePlan:
     """Plan the deletion of these snapshots, for batches at rest."""
     pinned = _pinned(store, chosen)
-    files: list[tuple[str, int]] = []
-    names = {batch for table in PRUNED for batch in store.folders(table)}
-    names |= {batch for table in PRUNED for batch in store.folders(earlier_path(table))}
-    # Read in one go, they are at hand below.
-    find_manifests(store, [(table, batch) for table in PRUNED for batch in names])
-    for batch in sorted(names):
-        if lease.owner(store, _lock_path(batch)) is None:
-            files += _unnamed(store, batch, pinned)
+    listed = _list(store, [folder for table in PRUNED for folder in (table, earlier_path(table))])
+    batches = {batch for _, batch in listed}
+    at_work = [batch for batch in store.folders("work") if batch in batches]
+    busy = read_many(store, at_work, lambda batch: _is_at_work(store, batch))
+    left_out = {batch for batch, each in zip(at_work, busy, strict=True) if each}
 
-    return PrunePlan(sorted(chosen), sorted(files))
+    resting = {key: files for key, files in listed.items() if key[1] not in left_out}
+    return PrunePlan(sorted(chosen), sorted(_unnamed(store, resting, pinned)))
 
 
 def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
@@ -163,18 +160,21 @@ def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
     A rerun completes. A batch's files are deleted under its lease, and only if they are still
     unreferenced: a run started after the plan writes files before its manifest names them.
     """
-    for name in plan.snapshots:
+
+    def give_up(name: str) -> None:
         retire(store, name, "pruned", "webtext.prune")
         store.delete(snapshot_path(name))
 
-    planned, gone = dict(plan.files), []
+    read_many(store, plan.snapshots, give_up)
+
+    planned = dict(plan.files)
+    gone: list[tuple[str, int]] = []
     for batch in sorted({first_path(path).split("/")[1] for path in planned}):
         try:
             with lease.hold(store, _lock_path(batch), what="webtext.prune"):
-                for path, num_bytes in _unnamed(store, batch, _pinned(store, plan.snapshots)):
-                    if path in planned:
-                        store.delete(path)
-                        gone.append((path, num_bytes))
+                files = [each for each in _unnamed_now(store, batch, plan) if each[0] in planned]
+                read_many(store, [path for path, _ in files], store.delete)
+                gone += files
         except BusyError as error:
             log.warning("%s; its files stay", error)
 
@@ -185,15 +185,14 @@ def carry_out(store: Store, plan: PrunePlan) -> PrunePlan:
 def _delete_unused_lists(store: Store) -> None:
     """Delete the lists of files that no snapshot refers to."""
     present = {path for path, _ in store.files(FOLDER)}
-    unused = present - {list_path(digest) for digest in lists_of(store, _paths(store))}
-    kept = {path: store.read_bytes(path) for path in unused}
-    for path in unused:
-        store.delete(path)
+    unused = sorted(present - {list_path(digest) for digest in lists_of(store, _paths(store))})
+    kept = dict(zip(unused, read_many(store, unused, store.read_bytes), strict=True))
+    read_many(store, unused, store.delete)
 
     # A snapshot written meanwhile found its lists there, and must keep them.
     if unused:
         needed = {list_path(digest) for digest in lists_of(store, _paths(store))}
-        for path in unused & needed:
+        for path in needed.intersection(unused):
             store.write_bytes(path, kept[path])
 
 
@@ -202,10 +201,12 @@ def _paths(store: Store) -> list[str]:
 
 
 def _pinned(store: Store, chosen: Sequence[str]) -> set[str]:
-    """Files of other snapshots, by their first places."""
-    for name in snapshots(store):
-        if name not in chosen:
-            read_head(store, name)  # refuses one that is damaged: its files cannot be told
+    """Files of other snapshots, by their first places.
+
+    Raises: SchemaError for a snapshot that is damaged: its files cannot be told.
+    """
+    others = [name for name in snapshots(store) if name not in chosen]
+    read_many(store, others, lambda name: read_head(store, name))
     return pinned_files(store, without=chosen)
 
 
@@ -213,26 +214,54 @@ def _lock_path(batch: str) -> str:
     return f"{work_dir(batch)}/lock.json"
 
 
-def _unnamed(store: Store, batch: str, pinned: set[str]) -> Iterator[tuple[str, int]]:
-    """Unreferenced files of a batch's tables.
+def _is_at_work(store: Store, batch: str) -> bool:
+    """True if a run holds the batch, or left unfinished steps: files may be theirs."""
+    return lease.owner(store, _lock_path(batch)) is not None or _is_unfinished(store, batch)
 
-    None while it has unfinished steps: the files may be theirs.
-    """
-    if store.folders(work_dir(batch)):
+
+def _is_unfinished(store: Store, batch: str) -> bool:
+    return bool(store.folders(work_dir(batch)))
+
+
+def _list(store: Store, folders: Sequence[str]) -> Listing:
+    """All files below some folders of tables, by table and batch: one listing for each folder."""
+    found = read_many(
+        store, folders, lambda folder: store.files(folder, recursive=True, leftovers=True)
+    )
+    listing: Listing = {}
+    for path, num_bytes in (entry for each in found for entry in each):
+        table, *rest = first_path(path).split("/")
+        if len(rest) > 1:
+            listing.setdefault((table, rest[0]), []).append((path, num_bytes))
+    return listing
+
+
+def _unnamed_now(store: Store, batch: str, plan: PrunePlan) -> Iterator[tuple[str, int]]:
+    """Unreferenced files of a batch under its lease; none if it has unfinished steps."""
+    if _is_unfinished(store, batch):
         return
 
-    for table in PRUNED:
-        folder = table_dir(table, batch)
-        for path, num_bytes in store.files(earlier_path(folder), recursive=True):
-            if first_path(path) not in pinned:
-                yield path, num_bytes
+    places = [table_dir(table, batch) for table in PRUNED]
+    listed = _list(store, [folder for place in places for folder in (place, earlier_path(place))])
+    yield from _unnamed(store, listed, _pinned(store, plan.snapshots))
 
-        manifest = find_manifest(store, table, batch)
+
+def _unnamed(store: Store, listing: Listing, pinned: Set[str]) -> Iterator[tuple[str, int]]:
+    """Listed files that neither a manifest nor a snapshot refers to."""
+    manifests = find_manifests(store, listing)
+    for (table, batch), files in listing.items():
+        manifest = manifests[table, batch]
+        folder = table_dir(table, batch)
         named = {f"{folder}/{part.file}" for part in manifest.parts} if manifest else set()
-        for path, num_bytes in store.files(folder, recursive=True, leftovers=True):
-            if is_leftover(path) or (
-                manifest and path.endswith(".parquet") and path not in named and path not in pinned
-            ):
+
+        for path, num_bytes in files:
+            if path != first_path(path):
+                unneeded = first_path(path) not in pinned
+            else:
+                # Without a manifest, files belong to a run that has not committed them yet.
+                unneeded = bool(manifest) and path.endswith(".parquet")
+                unneeded = unneeded and path not in named and path not in pinned
+            if unneeded or is_leftover(path):
                 yield path, num_bytes
 
 
