@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.objectstore import Store as Server
 from bench.objectstore import running_store
 from corpus.run.arguments import Main
 from corpus.storage.store import open_store
@@ -52,17 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         local = big_corpus.build(Path(folder), args.batches, args.parts).root
-        opened = _on_s3(local, args.latency_ms) if args.s3 else contextlib.nullcontext(local)
-        with opened as root:
-            figures = {name: _timed(*each) for name, each in _commands(root, folder).items()}
+        opened = (
+            _on_s3(local, args.latency_ms) if args.s3 else contextlib.nullcontext((local, None))
+        )
+        with opened as (root, server):
+            commands = _commands(root, folder)
+            figures = {name: _timed(*each, server) for name, each in commands.items()}
 
     place = f"S3, {args.latency_ms:g} ms" if args.s3 else "disk"
     print(f"{args.batches} batches x {args.parts} parts, {args.batches} snapshots, {place}")
-    for name, (wall_s, cpu_s) in figures.items():
+    for name, (wall_s, cpu_s, requests) in figures.items():
         goal = f"{GOALS[name] * FACTOR_ON_S3:g} s" if args.s3 else f"{GOALS[name]:g} s of CPU"
-        print(f"  {name:<20}{wall_s:>7.1f} s  {cpu_s:>6.1f} s of CPU   goal {goal}")
+        asked = f"   {requests:,} requests" if args.s3 else ""
+        print(f"  {name:<20}{wall_s:>7.1f} s  {cpu_s:>6.1f} s of CPU   goal {goal}{asked}")
     if args.json:
-        print(json.dumps({name: {"wall_s": w, "cpu_s": c} for name, (w, c) in figures.items()}))
+        names = ("wall_s", "cpu_s", "requests")
+        document = {key: dict(zip(names, each, strict=True)) for key, each in figures.items()}
+        print(json.dumps(document))
     return 0
 
 
@@ -81,15 +88,17 @@ def _commands(root: str, folder: str) -> dict[str, tuple[Main, list[str]]]:
     }
 
 
-def _timed(run: Main, words: list[str]) -> tuple[float, float]:
+def _timed(run: Main, words: list[str], server: Server | None) -> tuple[float, float, int]:
+    before = server.count() if server else 0
     began, used = time.monotonic(), time.process_time()
     code = run(words)
     assert code == 0, f"{words} ended with {code}"
-    return time.monotonic() - began, time.process_time() - used
+    took = time.monotonic() - began, time.process_time() - used
+    return *took, server.count() - before if server else 0
 
 
 @contextlib.contextmanager
-def _on_s3(root: str, latency_ms: float) -> Iterator[str]:
+def _on_s3(root: str, latency_ms: float) -> Iterator[tuple[str, Server]]:
     """The corpus on an object store, which answers late from here on."""
     import boto3
 
@@ -112,7 +121,7 @@ def _on_s3(root: str, latency_ms: float) -> Iterator[str]:
             list(pool.map(upload, [path for path in Path(root).rglob("*") if path.is_file()]))
         shutil.rmtree(root)
         store.latency(latency_ms / 1000)
-        yield "s3://growth/c"
+        yield "s3://growth/c", store
 
 
 if __name__ == "__main__":

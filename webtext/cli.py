@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from corpus.errors import InputError
 from corpus.run.early_interrupt import end_at_once, raise_again
-from webtext import __version__
 from webtext.commands import GROUPS, PROGRAMS, command_main
 
 # New objects between two runs of the garbage collector.
@@ -21,15 +20,23 @@ USAGE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    end_at_once()
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        raise_again()
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(index())
         return 0
     if words[0] in ("-V", "--version"):
+        from webtext import __version__
+
         print(f"webtext {__version__}")
         return 0
 
-    end_at_once()
     try:
         command = _command(words[0])
     except InputError as error:
@@ -43,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # again and again (status of 200 batches: 6.5 s of CPU against 2.3 s, with `corpus.bulk`).
     gc.set_threshold(GARBAGE_EVERY)
     with named_by_index(PROGRAMS):
-        try:
-            return command(words[1:])
-        finally:
-            raise_again()
+        return command(words[1:])
 
 
 def _command(name: str) -> Callable[[Sequence[str] | None], int]:

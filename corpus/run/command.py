@@ -22,7 +22,7 @@ from typing import Any, TextIO, TypeVar
 from pydantic import ValidationError
 
 from corpus.config import CORPUS_SETTINGS, STAGES, Section, ineffective, load_config, set_keys
-from corpus.credentials import BlottingFormatter, blotted
+from corpus.credentials import BlottingFormatter, blotted, print_blotted_traceback
 from corpus.errors import ConfigError, InputError, Interrupted, WebtextError
 from corpus.printable import printable
 from corpus.run import funnel, metrics, progress, screen
@@ -75,6 +75,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
     command = blotted(f"{program(stage)} {shlex.join(words)}")
 
     raise_again()
+    sys.excepthook = print_blotted_traceback
     try:
         return body(argv)
     except (Interrupted, KeyboardInterrupt) as error:

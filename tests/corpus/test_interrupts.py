@@ -46,6 +46,14 @@ def test_a_signal_among_imports_is_one_line(
     assert (done.returncode, done.stderr) == (code, line)
 
 
+def test_nothing_slow_is_imported_before_the_handler_is_set() -> None:
+    """Ctrl-C in the first tenth of a second was a traceback of the reader of package metadata."""
+    program = "import sys; import webtext.cli; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    slow = {"importlib.metadata", "email", "numpy", "pyarrow", "pydantic", "logging", "json"}
+    assert slow.isdisjoint(done.stdout.split()), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_no_handler_of_failures_swallows_an_interrupt(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]

@@ -55,6 +55,70 @@ def test_other_uris_are_left_alone(uri: str) -> None:
     assert blotted(uri) == uri
 
 
+MESSAGES = [
+    "Generic S3 error: <Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>{}</AWSAccessKeyId></Error>",
+    "<Code>SignatureDoesNotMatch</Code><StringToSign>AWS4-HMAC-SHA256\n{}\n1</StringToSign><Host>h</Host>",
+    "<SignatureProvided>{}",
+    "Authorization: AWS4-HMAC-SHA256 Credential={}/20240501/eu/s3/aws4_request, Signature=ab",
+    "header 'Authorization: Bearer {}' was refused",
+    "webtext refresh --corpus C --set refresh.webhook=https://chat.example.org/hooks/{} --wait 5m",
+    "refresh.heartbeat = 'https://ping.example.org/{}': no answer",
+    "cannot post to https://hooks.slack.com/services/T0/B0/{}",
+    "cannot post to https://discord.com/api/webhooks/1/{}",
+    "https://api.telegram.org/bot1:{}/sendMessage failed",
+    "https://b.s3.amazonaws.com/RS.zst?AWSAccessKeyId={}&Expires=1&Signature=ab%2Bc",
+    "https://b.s3.amazonaws.com/RS.zst?Expires=1&Signature={}",
+    "https://storage.googleapis.com/b/o?X-Goog-Algorithm=A&X-Goog-Signature={}",
+    "https://a.blob.core.windows.net/c/RS.zst?sv=2024&sig={}&se=2024",
+    "https://d.cloudfront.net/RS.zst?Policy=e&Signature={}&Key-Pair-Id=K",
+    "https://api.example.org/dumps?api_key={}",
+    "https://api.example.org/dumps?private_token={}&page=2",
+    "https://api.example.org/dumps?client_secret={}",
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_secrets_of_signed_addresses_answers_and_webhooks_are_blotted(message: str) -> None:
+    assert SECRET not in blotted(message.format(SECRET))
+    assert "***" in blotted(message.format(SECRET))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SESSION_TOKEN",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "RAY_AUTH_TOKEN",
+        "HF_TOKEN",
+        "WANDB_API_KEY",
+        "WEBTEXT_REFRESH__WEBHOOK",
+    ],
+)
+def test_values_of_secret_variables_are_blotted_wherever_they_are_printed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, f"https://x/{SECRET}")
+    assert blotted(f"403: https://x/{SECRET} is not known") == "403: *** is not known"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org/key=1?tokens=5&monkey=2&page=3",
+        "batch '2024-01' of s3://bucket/c: links.token_counts: 5",
+        "https://example.org/hooks/and/services/T0?id=4",
+        "refresh.webhook is not set",
+        "the bearer of news; basic settings",
+    ],
+)
+def test_other_texts_are_left_alone(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "bucket/c")
+    assert blotted(text) == text
+
+
 @given(
     secret=st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6),
     scheme=st.sampled_from(["s3", "gs", "https", "http", "abfs"]),
