@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from corpus.storage.store import Store
 
-# Records that are read at the same time.
-READERS = 16
+# Records that are read at the same time. Each waits for the store nearly all of its time.
+READERS = 32
 
 K = TypeVar("K")
 V = TypeVar("V")

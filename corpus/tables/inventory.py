@@ -12,6 +12,7 @@ from corpus.tables.manifest import (
     ENTRY_POINTS,
     EXTRA_TABLES,
     Manifest,
+    batch_folders,
     batches,
     find_manifests,
 )
@@ -44,7 +45,7 @@ class Entry:
 def batch_names(store: Store) -> list[str]:
     """The batches in their order: those with links, then those with other tables only."""
     names = [manifest.batch for manifest in batches(store, "links")]
-    others = {name for table in TABLES for name in store.folders(table)} - set(names)
+    others = {name for table in TABLES for name in batch_folders(store, table)} - set(names)
     found = find_manifests(store, ((table, name) for name in others for table in TABLES))
     return names + sorted({name for (_, name), manifest in found.items() if manifest is not None})
 

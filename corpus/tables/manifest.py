@@ -7,9 +7,11 @@ host, worker count or engine. Runs with the same expected bytes have the same fi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -183,9 +185,9 @@ def find_manifest_in(store: Store, folder: str) -> Manifest | None:
     Raises: SchemaError for a manifest that this version cannot have written there.
     """
     path = manifest_path(folder)
-    try:
-        data = store.read_bytes(path)
-    except FileNotFoundError:
+    view = _views.get(store.root)
+    data = _read(store, path) if view is None else view.read(folder)
+    if data is None:
         return None
 
     where = f"{store.root}/{path}"
@@ -201,6 +203,64 @@ def find_manifest_in(store: Store, folder: str) -> Manifest | None:
         )
 
     return manifest
+
+
+def _read(store: Store, path: str) -> bytes | None:
+    try:
+        return store.read_bytes(path)
+    except FileNotFoundError:
+        return None
+
+
+class _View:
+    """Manifests of an object store at one time. The folders of a table are listed before any of them
+    is asked for: a request for each missing one would cost as much as for a present one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._batches: dict[str, dict[str, None]] = {}
+        self._data: dict[str, bytes | None] = {}
+        self._guard = threading.Lock()
+
+    def batches(self, table: str) -> list[str]:
+        """The batches with a folder of a table."""
+        # Many readers ask at the same time, and one listing serves all of them.
+        with self._guard:
+            if table not in self._batches:
+                self._batches[table] = dict.fromkeys(self._store.folders(table))
+        return list(self._batches[table])
+
+    def read(self, folder: str) -> bytes | None:
+        """The bytes of the manifest in a table's folder, or None."""
+        if folder not in self._data:
+            table, _, batch = folder.partition("/")
+            self.batches(table)
+            # Scratch tables are two levels down, where nothing is listed.
+            listed = "/" in batch or batch in self._batches[table]
+            self._data[folder] = _read(self._store, manifest_path(folder)) if listed else None
+        return self._data[folder]
+
+
+# The views in use, by the root of their store.
+_views: dict[str, _View] = {}
+
+
+@contextlib.contextmanager
+def manifests_read_once(store: Store) -> Iterator[None]:
+    """Read each manifest of an object store at most once within the block.
+
+    For blocks that commit nothing, and that may miss a commit by others meanwhile.
+    """
+    if store.is_local or store.root in _views:
+        yield
+        return
+
+    _views[store.root] = _View(store)
+    try:
+        yield
+    finally:
+        del _views[store.root]
 
 
 @lru_cache(maxsize=PARSED_KEPT)
@@ -326,9 +386,15 @@ def is_imported(manifest: Manifest) -> bool:
     return any(each.table == "warc" for each in manifest.inputs)
 
 
+def batch_folders(store: Store, table: str) -> list[str]:
+    """The batches with a folder of `table`, committed or not, by name."""
+    view = _views.get(store.root)
+    return store.folders(table) if view is None else view.batches(table)
+
+
 def batches(store: Store, table: str) -> list[Manifest]:
     """The committed batches of `table`, in order of commits."""
-    found = find_manifests(store, ((table, batch) for batch in store.folders(table)))
+    found = find_manifests(store, ((table, batch) for batch in batch_folders(store, table)))
     return sorted((m for m in found.values() if m is not None), key=lambda m: (m.sequence, m.batch))
 
 

@@ -20,6 +20,7 @@ from corpus.snapshots.snapshot_remarks import Reviewer
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import Entry, batch_names, entries
+from corpus.tables.manifest import manifests_read_once
 from corpus.tables.takedown_list import takedowns, unfinished
 
 # Of those who work on the whole corpus.
@@ -47,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = command.corpus_parser("webtext.status", __doc__ or "").parse_args(argv)
     store = open_corpus(args.corpus)
-    found = entries(store)
-    print(render(store, found))
-    if args.json:
-        print(json.dumps(to_json(store, found), sort_keys=True))
+    with manifests_read_once(store):
+        found = entries(store)
+        print(render(store, found))
+        if args.json:
+            print(json.dumps(to_json(store, found), sort_keys=True))
     return 0
 
 

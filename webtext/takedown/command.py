@@ -34,6 +34,7 @@ from corpus.run import command
 from corpus.storage import lease
 from corpus.storage.store import Store, open_corpus, work_dir
 from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import manifests_read_once
 from corpus.tables.takedown_list import (
     Forgotten,
     Takedown,
@@ -76,7 +77,8 @@ def _main(argv: Sequence[str] | None) -> int:
             "nothing to take down: name pages with --url, --domain or --list; no take-down is unfinished"
         )
     if args.dry_run:
-        found = _pages(store, asked, keep_copies=args.keep_copies)
+        with manifests_read_once(store):
+            found = _pages(store, asked, keep_copies=args.keep_copies)
         _print_names("would take down", found)
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
         return 0
@@ -84,9 +86,10 @@ def _main(argv: Sequence[str] | None) -> int:
     if asked:
         if not args.why:
             raise InputError("--why is missing: the record of a take-down names its reason")
-        if not args.in_advance:
-            _refuse_unknown(store, asked)
-        pages = _pages(store, asked, keep_copies=args.keep_copies)
+        with manifests_read_once(store):
+            if not args.in_advance:
+                _refuse_unknown(store, asked)
+            pages = _pages(store, asked, keep_copies=args.keep_copies)
         num_pages = len(pages)
         _print_names("will take down", pages)
         confirm(
@@ -98,7 +101,8 @@ def _main(argv: Sequence[str] | None) -> int:
 
     with lease.hold(store, LEASE, what="webtext.forget"), command.interruptible():
         if asked:
-            _note(store, asked, args.why, keep_copies=args.keep_copies)
+            with manifests_read_once(store):
+                _note(store, asked, args.why, keep_copies=args.keep_copies)
         records = carry_out(store, keep_withdrawn=args.keep_withdrawn)
 
     for record in records:
@@ -127,7 +131,8 @@ def carry_out(store: Store, *, keep_withdrawn: bool = False) -> list[Takedown]:
 
     Copies added since are taken down as well. The caller holds a lease.
     """
-    _note_returned(store)
+    with manifests_read_once(store):
+        _note_returned(store)
     return [_complete(store, record, keep_withdrawn) for record in unfinished(store)]
 
 
@@ -317,7 +322,8 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
     record = record.model_copy(
         update={"done": [name for name in names if name in {*record.done, *free}]}
     )
-    withdrawn = withdraw_snapshots(store, record, keep_files=keep_withdrawn)
+    with manifests_read_once(store):
+        withdrawn = withdraw_snapshots(store, record, keep_files=keep_withdrawn)
     record = record.model_copy(update={"withdrawn": {**record.withdrawn, **withdrawn}})
     for batch in begun - set(names):
         log.warning("batch %s is being linked: what it has of this goes when that is done", batch)
@@ -346,7 +352,8 @@ def _untouched(store: Store, record: Takedown, names: Sequence[str]) -> list[str
         )
 
     candidates = [name for name in idle if name not in left]
-    free = read_many(store, candidates, is_free)
+    with manifests_read_once(store):
+        free = read_many(store, candidates, is_free)
     return [name for name, each in zip(candidates, free, strict=True) if each]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -12,13 +14,15 @@ from corpus.bulk import read_many
 from corpus.errors import InputError
 from corpus.storage.store import Store
 from corpus.tables.inventory import batch_names
-from corpus.tables.manifest import find_manifest
+from corpus.tables.manifest import Manifest, find_manifest
 from corpus.tables.schemas import LINKS, PAGES
 from corpus.tables.takedown_list import Forgotten
 from corpus.urls import UrlProblem, host_identity, page_identity, target
 from webtext.takedown.rows import row_groups
 
 DOMAIN = "domain:"
+# Results of searches that are kept: a few for each of some hundred batches.
+SEARCHES_KEPT = 1024
 
 
 def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | None) -> list[str]:
@@ -132,6 +136,28 @@ def _identity(asked: str) -> tuple[str, str]:
 def in_batch(store: Store, batch: str, listed: Forgotten) -> dict[str, str]:
     """The listed pages of a batch, and those redirecting to listed ones: `doc_id` to identity."""
     links, pages = find_manifest(store, LINKS.name, batch), find_manifest(store, PAGES.name, batch)
+    seals = tuple(each.seal if each else "none" for each in (links, pages))
+    tables = _SearchedTables(store.root, seals, store, links, pages)
+    # Manifests older than seals do not tell one state of a table from another.
+    found = _search(tables, listed) if all(seals) else _search.__wrapped__(tables, listed)
+    return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchedTables:
+    """The tables of a batch that pages are looked for in; equal ones have the same bytes."""
+
+    root: str
+    seals: tuple[str, ...]
+    store: Store = field(compare=False)
+    links: Manifest | None = field(compare=False)
+    pages: Manifest | None = field(compare=False)
+
+
+@lru_cache(maxsize=SEARCHES_KEPT)
+def _search(tables: _SearchedTables, listed: Forgotten) -> dict[str, str]:
+    """A take-down looks for the same pages before it asks, as it notes them, and as it completes."""
+    store, links, pages = tables.store, tables.links, tables.pages
     # Filters of parts know pages, not domains.
     exact = None if listed.domains else listed.doc_ids
     led: set[str] = set()

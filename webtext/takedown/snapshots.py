@@ -182,9 +182,9 @@ def _replace(
 
 def _holds(store: Store, file: TokenFile, doc_ids: frozenset[str]) -> bool:
     """True if a token file has tokens of one of these pages; False for a missing one."""
-    if not store.exists(file.spans_path) and not store.exists(file.path):
-        return False
     if not store.exists(file.spans_path):
-        return True  # half deleted by an interrupted take-down
+        # Tokens without spans are half deleted, by an interrupted take-down.
+        return store.exists(file.path)
+
     ids = read_file(store, file.spans_path, ["doc_id"])["doc_id"]
     return bool(pc.any(among(ids, doc_ids)).as_py())
