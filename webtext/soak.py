@@ -6,9 +6,9 @@
 Two corpora are made below the given place. In the second, commands are killed at random moments
 (SIGKILL) and started again. The longest stage is not killed if something else happens to it: a
 worker process is frozen (SIGSTOP), or nodes join and fail. On an object store, a share of the
-answers to this machine is lost. All tables and tokens must be the same bytes. Nothing is fetched.
-The exit code is 1 if a byte differs or a command does not end. Both corpora are deleted afterwards,
-unless --keep.
+answers to this machine is lost (over HTTPS by a tunnel, which listings do not take). All tables and
+tokens must be the same bytes. Nothing is fetched. The exit code is 1 if a byte differs or a command
+does not end. Both corpora are deleted afterwards, unless --keep.
 
 With --joins, the cluster of RAY_ADDRESS must be idle. All of its CPUs are reserved, the stage is
 started, and nodes of one CPU join from this machine, one after the other. So a node that joins

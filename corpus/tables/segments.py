@@ -11,10 +11,13 @@ from corpus.storage.store import Store
 
 SUFFIX = ".warc.gz"
 
+# The folder beside the tables with the WARC segments of `pages`.
+SEGMENTS = "warc"
+
 
 def warc_dir(batch: str) -> str:
     """The folder of a batch's segments."""
-    return f"warc/{batch}"
+    return f"{SEGMENTS}/{batch}"
 
 
 def segment_files(store: Store, batch: str) -> list[tuple[str, int]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from corpus.errors import FatalError
 from corpus.storage.store import open_store
 from webtext import soak
+from webtext.soak_network import losing_answers
 
 
 def test_a_byte_or_a_file_that_differs_is_named(tmp_path: Path) -> None:
@@ -42,6 +46,52 @@ def test_the_made_month_is_the_same_each_time_and_has_copies() -> None:
     assert rows == [json.loads(line) for line in soak._documents(30)]
     assert len({row["url"] for row in rows}) == 30
     assert len({row["text"] for row in rows}) == 26
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_an_answer_is_lost_in_a_tunnel_after_the_store_has_acted(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTPS nothing is decrypted: bytes pass, or the connection ends where the answer comes."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    acted: list[bytes] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as store,
+        losing_answers(share, random.Random(0)) as network,
+    ):
+        assert set(network.environment()) == {"HTTPS_PROXY", "https_proxy"}
+
+        def act() -> None:
+            with store.accept()[0] as connection:
+                acted.append(connection.recv(100))
+                connection.sendall(b"done")
+
+        thread = threading.Thread(target=act)
+        thread.start()
+        with socket.create_connection(("127.0.0.1", network.port), 10) as client:
+            client.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n\r\n" % store.getsockname()[1])
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            client.sendall(b"PUT")
+            answer = client.recv(100)
+        thread.join()
+    assert acted == [b"PUT"]
+    assert answer == (b"" if share else b"done")
+    assert (network.answers, network.lost) == (1, int(share))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--joins", "1"], "--joins 1: only a Ray cluster has nodes"),
+        (["--executor", "serial", "--freezes", "1"], "--freezes 1: only --executor pool"),
+        (["--executor", "ray", "--freezes", "2"], "--freezes 2: only --executor pool"),
+    ],
+)
+def test_faults_that_an_executor_cannot_have_are_refused(
+    words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert soak.main(["--corpus", str(tmp_path), *words]) == 2
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.soak

@@ -13,6 +13,7 @@ from corpus.storage.interface import TEMPORARY
 from corpus.storage.store import Store
 from corpus.tables.manifest import EXTRA_TABLES
 from corpus.tables.schemas import TABLES
+from corpus.tables.segments import SEGMENTS
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def _of_batch(store: Store, batch: str) -> list[Path]:
 
 
 def _folders(batch: str) -> list[str]:
-    return [f"{table}/{batch}" for table in (*TABLES, *EXTRA_TABLES)]
+    return [f"{table}/{batch}" for table in (*TABLES, *EXTRA_TABLES, SEGMENTS)]
 
 
 def sweep(store: Store) -> int:

@@ -29,12 +29,13 @@ from corpus.storage.store import Store, open_corpus, table_dir, work_dir
 from corpus.tables.generations import earlier_path, first_path, lists_of, pinned_files
 from corpus.tables.manifest import EXTRA_TABLES, find_manifests
 from corpus.tables.schemas import TABLES
+from corpus.tables.segments import SEGMENTS
 from webtext.takedown.snapshots import runs_by_snapshot
 
 log = logging.getLogger(__name__)
 
 LEASE = "work/prune.json"
-PRUNED = (*TABLES, *EXTRA_TABLES)
+PRUNED = (*TABLES, *EXTRA_TABLES, SEGMENTS)
 
 # (path, bytes) of files, by table and batch.
 Listing = dict[tuple[str, str], list[tuple[str, int]]]

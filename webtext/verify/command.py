@@ -43,7 +43,7 @@ from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches, find_manifes
 from corpus.tables.mentions import COLUMNS
 from corpus.tables.parquet import iter_tables
 from corpus.tables.schemas import TABLES
-from corpus.tables.segments import is_segment, segment_files
+from corpus.tables.segments import SEGMENTS, is_segment, segment_files
 from corpus.tables.staleness import pinned_tokenizer
 from corpus.tables.takedown_list import FOLDER, takedowns, together
 from webtext.inspection.explain import page_id
@@ -365,7 +365,7 @@ def _leftover_problems(store: Store, batch: str) -> list[str]:
     return [
         f"{path}: left over by a killed run, may hold rows that were taken down; "
         "`webtext prune --delete` removes it"
-        for table in (*TABLES, *EXTRA_TABLES)
+        for table in (*TABLES, *EXTRA_TABLES, SEGMENTS)
         for path, _ in store.files(table_dir(table, batch), recursive=True, leftovers=True)
         if is_leftover(path)
     ]

@@ -70,15 +70,19 @@ def test_files_of_killed_workers_are_named_and_swept(
     """Such a file held the row of a page after its take-down."""
     root, store = Path(fates_copy.root), fates_copy.store
     left = root / "documents/2024-01/.tmp-part-00001.parquet-77-abcd"
+    segment = root / "warc/2024-01/.tmp-part-00001-00000.warc.gz-77-abcd"
     busy = root / "signatures/2024-02/.tmp-part-00000.parquet-78-abcd"
-    for path in (left, busy):
+    for path in (left, segment, busy):
         path.write_bytes(b"PAR1 secret")
     store.write_bytes("work/2024-02/dedup.signatures-x/map/00000.json", b"{}")
     found = verify.verify(store, workers=1).problems
-    assert [line.partition(":")[0] for line in found] == [str(left.relative_to(root))]
+    assert [line.partition(":")[0] for line in found] == [
+        str(path.relative_to(root)) for path in (left, segment)
+    ]
     assert prune.main(["--corpus", str(root), "--delete"]) == 0
     assert left.name in capsys.readouterr().out
     assert not left.exists()
+    assert not segment.exists()
     assert busy.exists(), "of a batch that may go on"
 
     left.write_bytes(b"PAR1 secret")
