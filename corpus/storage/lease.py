@@ -308,7 +308,10 @@ def _is_stale(record: dict[str, Any]) -> bool:
 
 def _number(value: object, default: float) -> float:
     """A finite number from a lease, or `default`: the file may be damaged."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else default
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else default
+    except OverflowError:  # An integer of JSON has any number of digits.
+        return default
 
 
 def _process_space() -> str:

@@ -69,8 +69,10 @@ def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
         foreign(host=socket.gethostname(), pid=2**22 + 1),
         foreign(host=socket.gethostname(), pid=os.getpid(), process_started="1"),
         b"cut sho",
+        foreign(heartbeat=10**400),
+        foreign(heartbeat=float("nan"), started=10**400),
     ],
-    ids=["silent", "dead", "another process with its id", "garbled"],
+    ids=["silent", "dead", "another process with its id", "garbled", "no float", "no number"],
 )
 def test_a_stale_lock_is_taken_over(
     tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch
