@@ -65,11 +65,8 @@ def with_whole_places(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 def _places(page: PageBlocks) -> np.ndarray:
     """The number of each block's place, (b,) int64; b for a block without a repeated one."""
     out = np.full(len(page.counts), len(page.counts), np.int64)
-    if out.size >= MIN_ELEMENTS:
-        source = np.frombuffer(page.source, np.uint8)
-        _number_places(
-            source, page.place, page.parents, page.element_tags, page.element_starts, out
-        )
+    source = np.frombuffer(page.source, np.uint8)
+    _number_places(source, page.place, page.parents, page.element_tags, page.element_starts, out)
     return out
 
 
