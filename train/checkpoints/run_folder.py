@@ -81,7 +81,8 @@ class RunFolder:
             return None
 
         identity: dict[str, Any] | None = described.get("identity")
-        if not isinstance(identity, dict) or not isinstance(identity.get("settings", {}), dict):
+        settings = identity.get("settings", {}) if isinstance(identity, dict) else None
+        if not isinstance(settings, dict) or not isinstance(settings.get("max_steps"), int | None):
             raise SchemaError(
                 f"{self.store.root}/{self.path}/config.json: not the settings of a run; restore "
                 "it, or choose another --run name"
@@ -144,6 +145,12 @@ class RunFolder:
 
         before, now = (each["settings"] for each in (previous, identity))
         taken = (self.read("summary.json") or {}).get("steps", 0)
+        if not isinstance(taken, int):
+            raise SchemaError(
+                f"{self.store.root}/{self.path}/summary.json: steps is {taken!r}, expected a "
+                "number; restore it, or choose another --run name"
+            )
+
         fewer = now["max_steps"] is not None and now["max_steps"] <= taken
         if before == now or fewer:
             if taken:

@@ -29,6 +29,7 @@ from train.checkpoints.checkpoint import (
     load_optimizers,
     load_weights,
 )
+from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
@@ -358,3 +359,18 @@ def test_damaged_files_end_in_one_line(data: st.DataObject) -> None:
         with contextlib.suppress(InputError):
             if checkpoints.latest() is not None:
                 load(checkpoints)
+
+
+@pytest.mark.parametrize("value", [[], "3", {"a": 1}, 2.5])
+def test_steps_of_a_strangers_run_are_numbers(tmp_path: Path, value: Any) -> None:
+    """They are compared with those of the command that extends the run."""
+    store = open_store(str(tmp_path))
+    folder = RunFolder(store, "r")
+    ours = {"settings": {"max_steps": 9}}
+    store.write_json("runs/r/config.json", {"identity": {"settings": {"max_steps": value}}})
+    with pytest.raises(SchemaError, match=r"runs/r/config.json"):
+        folder.extend(ours, {})
+    store.write_json("runs/r/config.json", {"identity": {"settings": {"max_steps": 3}}})
+    store.write_json("runs/r/summary.json", {"steps": value})
+    with pytest.raises(SchemaError, match=r"summary.json: steps is"):
+        folder.extend(ours, {})
