@@ -7,6 +7,7 @@ more shards than workers, so joining workers take some and leaving ones give som
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ from corpus.storage.store import Store, work_dir
 from corpus.tables.manifest import find_manifest, read_manifest
 from crawl.config import CrawlConfig
 from crawl.fetch.settings import deadline_at
+
+log = logging.getLogger(__name__)
 
 # Fewer links than this are not worth a process of their own.
 LINKS_PER_SHARD = 500
@@ -54,6 +57,8 @@ def settled(
         if pages is not None:
             terms["shards"] = config.fetch.shards or pages.config["fetch_identity"]["shards"]
         if pages is None or rebuild:
+            if not store.is_conditional:
+                terms["shards"] = _only_shard(config, store)
             store.write_bytes(path, json.dumps(terms).encode())
 
     if pages is None or rebuild:
@@ -87,6 +92,22 @@ def _expected_path(batch: str) -> str:
 def _shards(store: Store, batch: str) -> int:
     num_links = read_manifest(store, "links", batch).rows
     return max(1, min(MOST_SHARDS, -(-num_links // LINKS_PER_SHARD)))
+
+
+def _only_shard(config: CrawlConfig, store: Store) -> int:
+    """One shard, and so one worker: without conditional writes, two could own the same shard.
+
+    Raises: InputError if the settings ask for more.
+    """
+    if config.fetch.shards > 1:
+        raise InputError(
+            f"crawl.fetch.shards is {config.fetch.shards}, but {store.root} has no conditional "
+            "writes, by which workers agree on their shards: leave the setting out, or use a store "
+            "that passes `webtext doctor`"
+        )
+
+    log.warning("%s: no conditional writes, so one worker fetches the whole batch", store.root)
+    return 1
 
 
 def _refuse_other(config: CrawlConfig, terms: dict[str, Any], store: Store, batch: str) -> None:

@@ -109,6 +109,7 @@ class Ledger:
             request_block=result.request_block if self._config.store_requests else None,
             fields=TLS_UNVERIFIED if unverified else (),
             response_id=response_id,
+            num_compressed=len(result.wire) if len(result.wire) < len(result.body) else 0,
         )
 
         if outcome is not None:

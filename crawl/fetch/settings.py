@@ -6,6 +6,7 @@ import ipaddress
 import re
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -246,7 +247,7 @@ class FetchConfig(Section):
             raise ValueError(f"{', '.join(owned)} can't be changed")
         return value
 
-    @property
+    @cached_property
     def networks(self) -> tuple[Network, ...]:
         """`allow_networks`, parsed."""
         return tuple(ipaddress.ip_network(network) for network in self.allow_networks)
@@ -259,7 +260,7 @@ class FetchConfig(Section):
         """
         return self.delay_s / self.max_in_flight_per_ip
 
-    @property
+    @cached_property
     def only_loopback(self) -> bool:
         """True if only loopback may be dialled: no contact, and no other allowed network."""
         return (

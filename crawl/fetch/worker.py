@@ -17,7 +17,6 @@ import contextlib
 import json
 import logging
 import os
-import random
 import resource
 import signal
 import sys
@@ -50,10 +49,16 @@ from crawl.fetch.fleet.link_tables import (
     restore_paces,
 )
 from crawl.fetch.fleet.membership import Membership
-from crawl.fetch.fleet.tending import AGAIN_S, LOOK_S, REMOTE_LOOK_S, Tender, Terms
+from crawl.fetch.fleet.tending import Tender, Terms
 from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.pace.frontier import shard_of
-from crawl.fetch.pace.politeness import IpLimits, IpPacer, OwnIpPacer, SharedIpPacer
+from crawl.fetch.pace.politeness import (
+    IpLimits,
+    IpPacer,
+    OwnIpPacer,
+    SharedIpPacer,
+    address_share,
+)
 from crawl.fetch.segment_ledger import Ledger
 from crawl.fetch.settings import FetchConfig, RightsCheck
 from crawl.fetch.shard_state import HEARTBEAT, alive_at, alone, read_state, write_state
@@ -361,14 +366,9 @@ class Worker:
         )
 
     def _share_addresses(self, num_workers: int) -> None:
-        """Divide the request limit of an IP address among the workers of the batch."""
-        config = self._spec.config
-        interval_s = config.ip_interval_s
-        if not self._store.is_local:
-            # No table that all machines see: each takes its part, but no less than one domain's.
-            interval_s = min(config.delay_s, interval_s * num_workers)
-        in_flight = max(1, config.max_in_flight_per_ip // num_workers)
-        self.dispatcher.share_addresses(in_flight, interval_s)
+        """Divide the limits of an IP address among the workers of the batch."""
+        share = address_share(self._spec.config, num_workers, has_table=self._store.is_local)
+        self.dispatcher.share_addresses(*share)
 
     def fill(self, links: pa.Table, done: pa.Array) -> None:
         """Give the links of one file to the dispatcher, with the state of an earlier run."""
@@ -450,27 +450,8 @@ class Worker:
         await runner.crawl(crawler, source=self.dispatcher)
 
     async def _look_after_shards(self) -> None:
-        """Take, fill and give away shards until none of the batch has links left."""
-        tender = self._tender
-        if tender is None:
-            return
-
-        longest_s = LOOK_S if self._store.is_local else REMOTE_LOOK_S
-        if not self._store.is_local and not await tender.is_alone():
-            # The others divide the pace of addresses by one more worker from their next look on.
-            await asyncio.sleep(longest_s)
-
-        pause_s = LOOK_S
-        while not tender.is_finished:
-            if await tender.look() < LOOK_S:
-                await asyncio.sleep(AGAIN_S * (1 + random.random()))
-                continue
-            # Soon after a change, since it often allows the next one; ever later while idle.
-            if tender.has_changed:
-                pause_s = LOOK_S
-            else:
-                pause_s = min(longest_s, 2 * pause_s) if tender.is_idle else longest_s
-            await asyncio.sleep(pause_s)
+        if self._tender is not None:
+            await self._tender.tend(is_local=self._store.is_local)
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,7 +11,9 @@ an outcome of its receiver. So a batch with all shards done has nothing left.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 # The same on an object store, where a look takes several requests.
 REMOTE_LOOK_S = 10.0
+# Seconds in which all other workers look, their slow requests to the store included.
+JOIN_S = 1.5 * REMOTE_LOOK_S
 # Seconds until the next look after another worker changed the roster first.
 AGAIN_S = 0.2
 WEIGH_S = 60.0
@@ -151,7 +155,26 @@ class Tender:
         """True if this worker has nothing left to fetch."""
         return self._dispatcher.done >= self._dispatcher.total
 
-    async def is_alone(self) -> bool:
+    async def tend(self, *, is_local: bool) -> None:
+        """Take, fill and give away shards until none of the batch has links left."""
+        longest_s = LOOK_S if is_local else REMOTE_LOOK_S
+        if not is_local and not await self._is_alone():
+            # The others divide the pace of addresses by one more worker from their next look on.
+            await asyncio.sleep(JOIN_S)
+
+        pause_s = LOOK_S
+        while not self.is_finished:
+            if await self.look() < LOOK_S:
+                await asyncio.sleep(AGAIN_S * (1 + random.random()))
+                continue
+            # Soon after a change, since it often allows the next one; ever later while idle.
+            if self.has_changed:
+                pause_s = LOOK_S
+            else:
+                pause_s = min(longest_s, 2 * pause_s) if self.is_idle else longest_s
+            await asyncio.sleep(pause_s)
+
+    async def _is_alone(self) -> bool:
         """True if no other worker is in the roster now."""
         seen: Seen = await self._call(self._membership.look)
         return {*seen.roster.members} <= {self._membership.life}

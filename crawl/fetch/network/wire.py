@@ -46,6 +46,9 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _CONTROL = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 _CHUNK_SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,16})\s*(?:;|\Z)")
+# The line end after a chunk and the size of the next one, as most servers write them.
+_PLAIN_SIZE = re.compile(rb"\r?\n([0-9A-Fa-f]{1,16})\r?\n")
+_EMPTY_LINE = re.compile(rb"\r?\n")
 
 
 class HeadError(ValueError):
@@ -151,15 +154,17 @@ class ResponseReader:
 
             lines = self._buffer[: end.start()].split(b"\n")
             self._buffer = self._buffer[end.end() :]
-            head = self._parse([line.removesuffix(b"\r") for line in lines])
-            if head.status >= 200:
+            version, status, reason = _status(lines[0].removesuffix(b"\r"))
+            if status >= 200:
                 break
 
+            # Their fields are not read: they cost time and decide nothing.
             self._num_interim += 1
-            if head.status == 101 or self._num_interim > MAX_INTERIM:
+            if status == 101 or self._num_interim > MAX_INTERIM:
                 raise HeadError(f"{FLOOD}: {self._num_interim} interim answers")
 
-        self.head = head
+        fields = self._fields([line.removesuffix(b"\r") for line in lines[1:]])
+        head = self.head = Head(version, status, reason, tuple(fields))
         body, self._buffer = self._buffer, b""
         return self._frame(head), body
 
@@ -168,18 +173,6 @@ class ResponseReader:
         beginning = self._buffer[:5].upper()
         if not b"HTTP/".startswith(beginning) and not b"ICY ".startswith(beginning[:4]):
             raise HeadError(f"not HTTP: {self._buffer[:20]!r}")
-
-    def _parse(self, lines: list[bytes]) -> Head:
-        status = _STATUS_LINE.match(lines[0].strip())
-        if status is None:
-            raise HeadError(f"not an HTTP status line: {lines[0][:40]!r}")
-
-        version = (int(status[1]), int(status[2] or 0)) if status[1] else (1, 0)
-        code = int(status[3])
-        if code < 100:
-            raise HeadError(f"status {code}")
-
-        return Head(version, code, status[4] or b"", tuple(self._fields(lines[1:])))
 
     def _fields(self, lines: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Fields with their values; folded lines are joined (RFC 9112, 5.2)."""
@@ -268,6 +261,20 @@ class ResponseReader:
         return _Framing.LENGTH, numbers.pop()
 
 
+def _status(line: bytes) -> tuple[tuple[int, int], int, bytes]:
+    """Version, status and reason of a status line. Raises HeadError."""
+    status = _STATUS_LINE.match(line.strip())
+    if status is None:
+        raise HeadError(f"not an HTTP status line: {line[:40]!r}")
+
+    version = (int(status[1]), int(status[2] or 0)) if status[1] else (1, 0)
+    code = int(status[3])
+    if code < 100:
+        raise HeadError(f"status {code}")
+
+    return version, code, status[4] or b""
+
+
 class _ChunkReader:
     """Undoes the chunked coding and writes it again in few chunks (RFC 9112, 7.1)."""
 
@@ -308,6 +315,17 @@ class _ChunkReader:
                 self._at_line_end = self._left == 0
                 continue
 
+            if self._at_line_end and (plain := _PLAIN_SIZE.match(buffer, at)):
+                self._at_line_end = False
+                self._count(plain.end() - at)
+                at = plain.end()
+                self._begin_chunk(plain[1])
+                continue
+
+            if self._in_trailer:
+                at = self._skip_trailer(buffer, at)
+                break
+
             line_end = buffer.find(b"\n", at)
             if line_end < 0:
                 self._count(0, pending=len(buffer) - at)
@@ -317,12 +335,25 @@ class _ChunkReader:
             self._count(line_end + 1 - at)
             at = line_end + 1
             self._take_line(line)
-        else:
+
+        if self.is_done:
             if at < len(buffer):
                 self._repairs["bytes_after_body"] = None
             at = len(buffer)
 
         self._buffer = buffer[at:]
+
+    def _skip_trailer(self, buffer: bytes, at: int) -> int:
+        """The position behind the trailer, or of its last line while it has not ended.
+
+        Its fields are not read (RFC 9110, 6.5.1), so a long one is searched for its end at once.
+        """
+        end = _EMPTY_LINE.match(buffer, at) or _END_OF_HEAD.search(buffer, at)
+        self.is_done = end is not None
+        beyond = end.end() if end else max(at, buffer.rfind(b"\n") + 1)
+        self._count(beyond - at, pending=0 if end else len(buffer) - beyond)
+
+        return beyond
 
     def _take_line(self, line: bytes) -> None:
         if self._at_line_end:
@@ -331,15 +362,13 @@ class _ChunkReader:
                 return
             self._repairs["no_line_end_after_chunk"] = None
 
-        if self._in_trailer:
-            self.is_done = not line
-            return
-
         size = _CHUNK_SIZE.match(line)
         if size is None:
             raise BodyError(f"not the size of a chunk: {line[:20]!r}")
+        self._begin_chunk(size[1])
 
-        self._left = int(size[1], 16)
+    def _begin_chunk(self, size: bytes) -> None:
+        self._left = int(size, 16)
         self._in_trailer = self._left == 0
         self._num_chunks += 1
         if self._num_chunks > MAX_CHUNKS + self._body_bytes / LEAST_CHUNK_BYTES:

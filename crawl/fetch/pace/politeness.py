@@ -242,6 +242,19 @@ class OwnIpPacer:
         return 0.0
 
 
+def address_share(config: FetchConfig, num_workers: int, *, has_table: bool) -> tuple[int, float]:
+    """One worker's part of the limits of an address: requests in flight, and seconds between them.
+
+    Without a table that all workers see, each takes its part of the rate, but not less than one
+    domain's: with very many workers, an address gets more than its rate.
+    """
+    in_flight = max(1, config.max_in_flight_per_ip // num_workers)
+    if has_table:
+        return in_flight, config.ip_interval_s
+
+    return in_flight, min(config.delay_s, config.ip_interval_s * num_workers)
+
+
 class IpLimits(Generic[T]):
     """Requests per address, in flight and per second; waiting items are kept in order.
 

@@ -37,7 +37,7 @@ from crawl.fetch.jobs import locate
 from crawl.fetch.network.resolver import Endpoint, Resolved
 from crawl.fetch.pace import politeness
 from crawl.fetch.pace.frontier import shard_of
-from crawl.fetch.pace.politeness import IpLimits
+from crawl.fetch.pace.politeness import IpLimits, OwnIpPacer, address_share
 from crawl.fetch.requests import FetchResult, Permit
 from crawl.fetch.segment_ledger import Commit, Committer
 from crawl.fetch.settings import FetchConfig
@@ -169,10 +169,9 @@ class SharedPacer:
 class MemoryStore(Store):
     """A store in memory: what a worker has written is there, whatever happens to the worker."""
 
-    is_local = True
-
-    def __init__(self) -> None:
+    def __init__(self, *, is_local: bool = True) -> None:
         super().__init__("memory")
+        self.is_local = is_local
         self.data: dict[str, bytes] = {}
 
     def _read_bytes(self, path: str) -> bytes:
@@ -302,6 +301,8 @@ class Crawl:
     """Times that workers began with a shard."""
     workers: list[Worker] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
+    is_local: bool = True
+    """False: on an object store, where workers have no table of addresses in common."""
 
     def __post_init__(self) -> None:
         self.config = FetchConfig(
@@ -312,7 +313,7 @@ class Crawl:
             retry_delay_s=5.0,
         ).model_copy(update={"robots_cache_bytes": self.fleet.cache_bytes})
         self.pacer = SharedPacer(self.config.ip_interval_s)
-        self.store = MemoryStore()
+        self.store = MemoryStore(is_local=self.is_local)
         rows = [
             {"doc_id": str(number), "url": url, "domain": _key(url), "score": 3}
             for number, url in enumerate(self.world.links)
@@ -389,8 +390,15 @@ class Crawl:
             tables.link,
             total=0,
             shard_of=lambda key: shard_of(key, self.fleet.num_shards),
-            ip_limits=IpLimits(8, self.pacer),
+            ip_limits=IpLimits(
+                8, self.pacer if self.is_local else OwnIpPacer(self.config.ip_interval_s)
+            ),
         )
+
+        def share(num_workers: int) -> None:
+            part = address_share(self.config, num_workers, has_table=self.is_local)
+            dispatcher.share_addresses(*part)
+
         tender = Tender(
             dispatcher,
             member,
@@ -405,6 +413,7 @@ class Crawl:
                 delay_s=DELAY_S,
                 cap=0,
             ),
+            share=share,
             call=call,
             clock=loop.time,
             wall=loop.time,
@@ -435,6 +444,8 @@ class Crawl:
 
     async def look(self, worker: Worker, tender: Tender) -> None:
         """Look after shards, as the worker does; the moment of a thaw is the first look after it."""
+        if not self.is_local:
+            await tender.tend(is_local=False)
         while not tender.is_finished:
             pause_s = await tender.look()
             await asyncio.sleep(pause_s)
@@ -533,8 +544,8 @@ def virtual_time() -> Iterator[None]:
         yield
 
 
-def crawled(world: World, fleet: Fleet) -> Crawl:
-    crawl = Crawl(world, fleet)
+def crawled(world: World, fleet: Fleet, *, is_local: bool = True) -> Crawl:
+    crawl = Crawl(world, fleet, is_local=is_local)
     loop = VirtualLoop()
     try:
         loop.run_until_complete(asyncio.wait_for(crawl.run(), SLOWEST_S))
@@ -578,6 +589,25 @@ def check(world: World, fleet: Fleet) -> None:
 @given(worlds(), fleets)
 def test_any_workers_fetch_the_same_pages_at_the_same_pace(world: World, fleet: Fleet) -> None:
     check(world, fleet)
+
+
+@pytest.mark.parametrize("events", [[], [Event(4.0, "join")]], ids=["two", "a third joins"])
+def test_workers_on_an_object_store_divide_the_pace_of_an_address(events: list[Event]) -> None:
+    """Forty domains on one address: two workers ask it no more often than one may."""
+    links = [f"http://a.d{n}.test/{page}" for n in range(10, 50) for page in range(4)]
+    rules = {link.split("/")[2]: "missing" for link in links}
+    world = World(links, {}, frozenset(), frozenset(), rules)
+    crawl = crawled(world, Fleet(24, 2, 1 << 20, events), is_local=False)
+    assert {url for _, url, _, _ in crawl.hits} >= {*links}
+
+    began_at = sorted(began for _, _, began, _ in crawl.hits)
+    interval_s = crawl.config.ip_interval_s
+    # In any time, one request more than the rate for each worker: their clocks are their own.
+    most_early_s = 3 * interval_s
+    for first, begin in enumerate(began_at):
+        for last in range(first + 1, len(began_at)):
+            least_s = (last - first) * interval_s - most_early_s
+            assert began_at[last] - begin >= least_s - 1e-6, (first, last)
 
 
 def test_what_becomes_durable_while_a_shard_is_opened_is_not_missed() -> None:

@@ -25,6 +25,7 @@ from crawl.fetch.pace.frontier import shard_of
 from crawl.fetch.settings import FetchConfig, deadline_at
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving, stored
+from tests.support import faulty_network
 from tests.support.ray_head import running_head
 
 ADDRESSES = 64
@@ -284,6 +285,24 @@ def test_shards_are_fixed_at_the_first_start(tmp_path: Path) -> None:
         settle(run, max_body_bytes=1 << 20)
     assert settle(run, shards=5, rebuild=True).shards == 5
     assert settle(run).shards == 5
+
+
+def test_a_store_without_conditional_writes_has_one_worker(
+    network: faulty_network.Network,
+    s3_bucket: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The store says that two workers took a shard, whoever wrote last: both would ask its domains."""
+    network.unread = frozenset({"if-none-match", "if-match"})
+    run = Batch(tmp_path, f"{s3_bucket}/corpus", 80)
+    run.links([f"http://a.test/{i}" for i in range(1200)])
+    with pytest.raises(InputError, match="shards is 3, but s3://.* has no conditional writes"):
+        settle(run, shards=3)
+    with caplog.at_level("WARNING", logger=frozen_settings.__name__):
+        assert settle(run).shards == 1
+    assert "one worker fetches the whole batch" in caplog.text
+    assert settle(run).shards == settle(run, shards=1).shards == 1
 
 
 def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:

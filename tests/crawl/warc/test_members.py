@@ -19,7 +19,7 @@ from corpus.tables.parquet import read_table
 from crawl.warc import archives, records
 from crawl.warc.archives import Capture, read_captures
 from crawl.warc.verify import segment_problems
-from crawl.warc.writer import digest, http_block, record_bytes
+from crawl.warc.writer import digest, gzip_member, http_block, record_bytes
 from tests.support.foreign_warc import HTML, import_warc
 
 HEAD_BYTES = 10
@@ -142,3 +142,16 @@ def test_copied_members_are_segments_that_verify(tmp_path: Path) -> None:
         assert segment_problems(store, path, [r for r in rows if r["warc_file"] == path]) == []
     stored = b"".join(store.read_bytes(path) for path in {row["warc_file"] for row in rows})
     assert all(member[HEAD_BYTES:] in stored for member in members)
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_a_member_whose_end_is_stored_holds_the_same_bytes(data: bytes, num_plain: int) -> None:
+    """Any reader of gzip gets them, and pages that came compressed take no more space."""
+    member = gzip_member(data, 4, num_plain)
+    assert gzip.decompress(member) == data
+    assert zlib.decompressobj(31).decompress(member) == data
+
+    page = zlib.compress(data * 40, 6)
+    block = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n" * 5
+    twice = gzip_member(block + page, 4)
+    assert len(gzip_member(block + page, 4, len(block))) <= len(twice) + 40

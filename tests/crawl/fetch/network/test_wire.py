@@ -90,6 +90,43 @@ def test_an_answer_is_read_alike_wherever_it_is_cut(name: str, steps: list[int])
         assert passed == expected
 
 
+SIZE_LINES = (b"%x\r\n", b"%X\n", b"00%x;a=b\r\n", b"%x  ; q\r\n", b" %x\r\n")
+LINE_ENDS = (b"\r\n", b"\n", b"")
+TRAILERS = (b"\r\n", b"\n", b"X: y\r\nZ: w\n\r\n", b"X: y\n\n")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(min_size=1, max_size=9).filter(lambda piece: piece[0] not in b"\r\n"),
+            st.sampled_from(SIZE_LINES),
+            st.sampled_from(LINE_ENDS),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from(TRAILERS),
+    st.integers(1, 30),
+)
+def test_chunks_of_any_style_give_their_body_wherever_they_are_cut(
+    parts: list[tuple[bytes, bytes, bytes]], trailer: bytes, step: int
+) -> None:
+    """The one quick way and the careful one agree."""
+    body = b"".join(piece for piece, _, _ in parts)
+    wire = b"".join(line % len(piece) + piece + end for piece, line, end in parts)
+    wire = OK + TYPE + CHUNKED + b"\r\n" + wire + b"0\r\n" + trailer
+    reader = ResponseReader()
+    passed = b"".join(reader.feed(wire[at : at + step]) for at in range(0, len(wire), step))
+    assert (reader.is_done, reader.failure) == (True, None)
+    assert ("no_line_end_after_chunk" in reader.repairs) == any(end == b"" for *_, end in parts)
+
+    found, rest = b"", passed.partition(b"\r\n\r\n")[2]
+    while rest != b"0\r\n\r\n":
+        size, _, rest = rest.partition(b"\r\n")
+        found, rest = found + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    assert found == body
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for wire in (data, OK + data, OK + CHUNKED + b"\r\n" + data):
