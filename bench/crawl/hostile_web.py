@@ -8,17 +8,22 @@ quiet and beside hosts that flood it in twelve ways.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from crawl.fetch.network.wire import HeadError, ResponseReader
 from tests.crawl.fetch.network.odd_answers import FLOODS, ODD, PAGE
 from tests.crawl.fetch.test_spider import cut_off
 from tests.crawl.loopback import Shard, Web, serving
@@ -26,31 +31,33 @@ from tests.crawl.loopback import Shard, Web, serving
 MARK = b"The quick brown fox"
 NUM_HOSTS, NUM_PAGES = 20, 40
 DELAY_S = 0.1
+# Most bytes that asyncio reads at once.
+READ_BYTES = 256 << 10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--each", action="store_true", help="measure every flood by itself")
+    parser.add_argument("--rounds", type=int, default=3, help="turns per flood (default: 3)")
     parser.add_argument("--flood-server", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.flood_server:
         _serve_floods()
         return
 
-    if args.each:
-        each = {"quiet": _crawl([]), **{name: _crawl([name]) for name in FLOODS}}
-        found: dict[str, Any] = {"odd_answers": {}, "floods": each}
-    else:
-        found = {"odd_answers": odd_answers(), "floods": floods()}
+    found: dict[str, Any] = {}
+    if not args.each:
+        found["odd_answers"] = odd_answers()
+    found["floods"] = floods(args.rounds, [[name] for name in FLOODS] if args.each else [[*FLOODS]])
     if args.json:
         print(json.dumps({"bench": "hostile_web", **found}))
         return
 
-    read = found["odd_answers"]
-    print(f"odd answers read, of {len(ODD)}: " + ", ".join(f"{k} {v}" for k, v in read.items()))
+    if read := found.get("odd_answers"):
+        print(f"odd answers read, of {len(ODD)}: " + ", ".join(f"{k} {v}" for k, v in read.items()))
     for name, numbers in found["floods"].items():
-        print(f"{name:8}" + "".join(f"  {key} {value:.2f}" for key, value in numbers.items()))
+        print(f"{name:16}" + "".join(f"  {key} {value:.2f}" for key, value in numbers.items()))
 
 
 def odd_answers() -> dict[str, int]:
@@ -126,30 +133,90 @@ print(json.dumps([found.get(name, False) for name in names]))
 """
 
 
-def floods() -> dict[str, dict[str, float]]:
-    """Requests a second of an ordinary host, and processor time of the worker."""
-    return {"quiet": _crawl([]), "attacked": _crawl([*FLOODS])}
+def floods(rounds: int, attacks: list[list[str]]) -> dict[str, dict[str, float]]:
+    """Medians per attack, in parts of quiet turns that begin, halve and end each round.
+
+    Rates of a turn alone say little on a machine that others use.
+    """
+    names = [each[0] if len(each) == 1 else "all" for each in attacks]
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    quiet: list[dict[str, float]] = []
+    half = (len(attacks) + 1) // 2
+    for _ in range(rounds):
+        beside = [_crawl([])]
+        found = [_crawl(each) for each in attacks[:half]]
+        beside.append(_crawl([]))
+        if attacks[half:]:
+            found += [_crawl(each) for each in attacks[half:]]
+            beside.append(_crawl([]))
+
+        quiet += beside
+        for name, numbers in zip(names, found, strict=True):
+            turns[name].append(
+                {key: value / median(q[key] for q in beside) for key, value in numbers.items()}
+            )
+
+    return {
+        "quiet": _medians(quiet),
+        **{
+            name: {**_medians(turns[name]), **_parsing(each)}
+            for name, each in zip(names, attacks, strict=True)
+        },
+    }
+
+
+def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {key: median(turn[key] for turn in turns) for key in turns[0]}
+
+
+def _parsing(names: list[str]) -> dict[str, float]:
+    """Milliseconds in which an answer is parsed and nothing else is done, the longest of `names`."""
+    return {"parsing_ms": max(1e3 * _parse_s(_beginning(name)) for name in names)}
+
+
+def _parse_s(data: bytes) -> float:
+    """Processor time until the reader refuses `data`, which comes in reads as asyncio makes them."""
+    reader = ResponseReader()
+    began_at = time.thread_time()
+    with contextlib.suppress(HeadError):
+        for at in range(0, len(data), READ_BYTES):
+            reader.feed(data[at : at + READ_BYTES])
+            if reader.failure is not None:
+                break
+
+    return time.thread_time() - began_at
+
+
+def _beginning(name: str) -> bytes:
+    """The first megabyte of a flood."""
+    pieces: list[bytes] = []
+
+    class Writer:
+        def write(self, data: bytes) -> None:
+            pieces.append(data)
+
+        async def drain(self) -> None:
+            if sum(map(len, pieces)) > 1 << 20:
+                raise EOFError
+
+    with contextlib.suppress(EOFError):
+        asyncio.run(FLOODS[name]()(None, Writer()))  # type: ignore[arg-type]
+    return b"".join(pieces)
 
 
 def _crawl(attacks: list[str]) -> dict[str, float]:
-    # Attackers have machines of their own: here they get what the others leave.
-    command = [
-        "nice",
-        "-n",
-        "19",
-        sys.executable,
-        "-m",
-        "bench.crawl.hostile_web",
-        "--flood-server",
-    ]
+    command = [sys.executable, "-m", "bench.crawl.hostile_web", "--flood-server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
         assert attacker.stdout is not None
         port = int(attacker.stdout.readline())
         try:
             with serving(Web()) as web, tempfile.TemporaryDirectory() as folder:
-                return _measure(web, port, Path(folder), attacks)
+                found = _measure(web, port, Path(folder), attacks)
         finally:
             attacker.kill()
+
+    print(f"{'+'.join(attacks) or 'quiet'}: {found}", file=sys.stderr, flush=True)
+    return found
 
 
 def _measure(web: Web, port: int, folder: Path, attacks: list[str]) -> dict[str, float]:
@@ -186,6 +253,9 @@ def _measure(web: Web, port: int, folder: Path, attacks: list[str]) -> dict[str,
 
 
 def _serve_floods() -> None:
+    # Attackers have machines of their own: here they get what the others leave.
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     web = Web()
     for name, script in FLOODS.items():
         for host in range(4):

@@ -6,11 +6,11 @@ had its tries.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from crawl.fetch.jobs import FileJob, PageJob, RobotsJob, redirect_target
+from crawl.fetch.meta_elements import HEAD_BYTES, meta_elements, refresh
 from crawl.fetch.pace.politeness import may_pass
 from crawl.fetch.permission import robots
 from crawl.fetch.permission.rights_files import MAX_REDIRECTS as MAX_FILE_REDIRECTS
@@ -21,19 +21,7 @@ from crawl.fetch.requests import PAGE_STATUSES, REDIRECTS, FetchResult
 from crawl.outcomes import Reason
 
 # A page leading elsewhere within this time is a redirect; later ones are reloading pages.
-MAX_REFRESH_S = 5.0
-# Bytes of a page in which a refresh is looked for.
-REFRESH_HEAD_BYTES = 16 << 10
-_NOT_MARKUP = re.compile(
-    rb"<!--.*?-->|<(script|noscript|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL
-)
-_META = re.compile(rb"<meta\s[^>]{0,2000}>", re.IGNORECASE)
-_IS_REFRESH = re.compile(rb"""http-equiv\s*=\s*["']?\s*refresh\b""", re.IGNORECASE)
-_CONTENT = re.compile(rb"""content\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
-_REFRESH = re.compile(
-    r"""\s*([0-9]{0,4}(?:\.[0-9]*)?)\s*[;,]\s*url\s*=\s*['"]?\s*([^'"]+?)\s*['"]?\s*\Z""",
-    re.IGNORECASE,
-)
+MAX_REFRESH_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +85,8 @@ def judge_page(job: PageJob, result: FetchResult, terms: PageTerms) -> PageActio
     """Decide the next action for a link after an answer, or after none."""
     problem, status = result.problem, result.status
     if problem is None and status in REDIRECTS:
-        return judge_redirect(job, result.header("location") or "", result, terms)
+        location = result.header("location") or refresh_target(result) or ""
+        return judge_redirect(job, location, result, terms)
 
     is_page = status in PAGE_STATUSES
     if problem is not None or not is_page:
@@ -145,29 +134,27 @@ def judge_redirect(
 def refresh_target(result: FetchResult) -> str | None:
     """The target of an immediate `Refresh` header or meta refresh; None without one."""
     for value in result.header_values("refresh"):
-        if (target := _refresh(value)) is not None:
+        if (target := _immediate(value)) is not None:
             return target
 
-    head = result.body[:REFRESH_HEAD_BYTES]
-    if b"refresh" not in head.lower():
+    if b"refresh" not in result.body[:HEAD_BYTES].lower():
         return None
 
-    for element in _META.findall(_NOT_MARKUP.sub(b"", head)):
-        content = _CONTENT.search(element)
-        if content is not None and _IS_REFRESH.search(element):
-            text = (content[1] or content[2] or b"").decode("latin-1").replace("&amp;", "&")
-            if (target := _refresh(text)) is not None:
-                return target
+    base: str | None = None
+    for name, attributes in meta_elements(result.body):
+        if name == "base":
+            base = base or redirect_target(result.url, attributes.get("href", ""))
+        elif attributes.get("http-equiv", "").lower() == "refresh":
+            target = _immediate(attributes.get("content", ""))
+            if target is not None:
+                return redirect_target(base, target) if base else target
 
     return None
 
 
-def _refresh(value: str) -> str | None:
-    match = _REFRESH.match(value)
-    if match is None:
-        return None
-    seconds = float(match[1]) if match[1] not in ("", ".") else 0.0
-    return match[2] if seconds <= MAX_REFRESH_S else None
+def _immediate(value: str) -> str | None:
+    found = refresh(value)
+    return found[1] if found is not None and found[0] <= MAX_REFRESH_S else None
 
 
 def judge_robots(job: RobotsJob, result: FetchResult, product_token: str) -> Follow | RulesFound:

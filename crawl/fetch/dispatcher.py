@@ -24,13 +24,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import CookieJar
 from scrapy.exceptions import IgnoreRequest
-from yarl import URL
 
 from corpus.errors import FatalError
 from corpus.rights.rows import signal_row
 from crawl.fetch import answers, gates, probe
+from crawl.fetch.chain_cookies import ChainCookies
 from crawl.fetch.jobs import (
     FileJob,
     FrontierItem,
@@ -382,11 +381,7 @@ class Dispatcher:
 
         job.attempts += 1
         job.is_cleared = False
-        cookie = None
-        if job.cookies is not None:
-            sent = job.cookies.filter_cookies(URL(job.url, encoded=True))
-            cookie = "; ".join(f"{name}={each.value}" for name, each in sent.items()) or None
-
+        cookie = job.cookies.header(job.url) if job.cookies is not None else None
         conditions = () if job.redirects else job.link.conditions
         result = FetchResult(job.url, self.config.max_body_bytes)
         return Permit(result, key, job, ip, cookie, conditions)
@@ -661,8 +656,8 @@ class Dispatcher:
 
         cookies = result.header_values("set-cookie")
         if cookies:
-            job.cookies = job.cookies or CookieJar()
-            job.cookies.update_cookies_from_headers(cookies, URL(job.url, encoded=True))
+            job.cookies = job.cookies or ChainCookies()
+            job.cookies.update(job.url, cookies)
 
         hop = job.at(url, site.key)
         if self.shard_of(site.key) == job.shard:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from urllib.parse import quote_from_bytes, urlsplit
 
 import can_ada
-from aiohttp import CookieJar
 
 from corpus.urls import host_identity
+from crawl.fetch.chain_cookies import ChainCookies
 from crawl.fetch.pace.frontier import pace_key
 from crawl.fetch.permission.rights_files import FileKey, Findings, RightsFile
 from crawl.fetch.permission.robots import Robots
@@ -61,7 +61,7 @@ class PageJob:
     """Requests for `url` that failed."""
     attempts: int = 0
     """Requests for any hop."""
-    cookies: CookieJar | None = None
+    cookies: ChainCookies | None = None
     """Cookies set by earlier hops in the same domain."""
     robots_waits: int = 0
     """Times that this hop waited for a robots.txt."""

@@ -138,7 +138,7 @@ class FetchHandler(BaseDownloadHandler):
 
     async def _fetch(self, request: Request, result: FetchResult) -> None:
         headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
+            (name.decode("latin-1"), value.decode("utf-8", "replace"))
             for name, values in request.headers.items()
             for value in values
         ]
@@ -375,7 +375,7 @@ def _request_block(url: URL, headers: list[tuple[str, str]]) -> bytes:
     host = url.host_port_subcomponent or ""
     lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers if name.lower() != "host"]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def _translated(error: Exception, result: FetchResult) -> Exception:

@@ -10,12 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-# Bytes of a page in which its meta elements are looked for.
-HEAD_BYTES = 16 << 10
-_META = re.compile(rb"<meta\s[^>]{0,1000}>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(
-    rb"""(?<![\w-])(name|content)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE
-)
+from crawl.fetch.meta_elements import HEAD_BYTES, meta_elements
 
 # What may name a robot before a colon; the hours of a date do not.
 _TOKEN = re.compile(r"\*|[\w./-]+")
@@ -49,13 +44,11 @@ def header_tags(values: Sequence[str], product_token: str) -> Iterator[str]:
 
 def meta_tags(body: bytes, product_token: str) -> Iterator[str]:
     """Tags of meta elements named `robots` or after our product token, lower case."""
-    for element in _META.findall(body[:HEAD_BYTES]):
-        found = {
-            match[0].lower(): (match[1] or match[2] or match[3]).decode("latin-1")
-            for match in _ATTRIBUTE.findall(element)
-        }
-        if found.get(b"name", "").strip().lower() in ("robots", product_token.lower()):
-            for tag in found.get(b"content", "").split(","):
+    if b"<meta" not in body[:HEAD_BYTES].lower():
+        return
+    for _, attributes in meta_elements(body):
+        if attributes.get("name", "").strip().lower() in ("robots", product_token.lower()):
+            for tag in attributes.get("content", "").split(","):
                 yield tag.strip().lower()
 
 

@@ -95,7 +95,7 @@ LINE_ENDS = (b"\r\n", b"\n", b"")
 TRAILERS = (b"\r\n", b"\n", b"X: y\r\nZ: w\n\r\n", b"X: y\n\n")
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(
