@@ -7,10 +7,11 @@ expired in 1970, the usual form of a deletion, and changed quotes and letters be
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.cookiejar import http2time
+from email.utils import mktime_tz, parsedate_tz
 from urllib.parse import urlsplit
 
 # Name and value together (6265bis, 5.6).
@@ -91,8 +92,16 @@ class ChainCookies:
         age = attributes.get("max-age", "")
         if age.removeprefix("-").isdecimal():
             return age.startswith("-") or not age.strip("0")
-        expires = http2time(attributes.get("expires", ""))
-        return expires is not None and expires <= self._wall()
+        return _expires_at(attributes.get("expires", "")) <= self._wall()
+
+
+def _expires_at(text: str) -> float:
+    """Unix seconds of a date; infinite if it cannot be read."""
+    try:
+        parts = parsedate_tz(text)
+        return math.inf if parts is None else mktime_tz(parts)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.inf
 
 
 def _attributes(parts: Sequence[str]) -> dict[str, str]:
