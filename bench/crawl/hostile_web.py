@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +28,14 @@ from typing import Any
 from crawl.fetch.network.wire import HeadError, ResponseReader
 from tests.crawl.fetch.network.odd_answers import FLOODS, ODD, PAGE
 from tests.crawl.fetch.test_spider import cut_off
-from tests.crawl.loopback import Shard, Web, serving
+from tests.crawl.loopback import Script, Shard, Web, serving
 
 MARK = b"The quick brown fox"
 NUM_HOSTS, NUM_PAGES = 20, 40
 DELAY_S = 0.1
+# Answers of attackers in a turn.
+NUM_FLOODS = 12
+COST_PAGES = 60
 # Most bytes that asyncio reads at once.
 READ_BYTES = 256 << 10
 
@@ -40,6 +45,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument("--each", action="store_true", help="measure every flood by itself")
     parser.add_argument("--rounds", type=int, default=3, help="turns per flood (default: 3)")
+    parser.add_argument("--costs", action="store_true", help="only the processor time of floods")
     parser.add_argument("--flood-server", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.flood_server:
@@ -47,9 +53,13 @@ def main() -> None:
         return
 
     found: dict[str, Any] = {}
-    if not args.each:
+    if not (args.each or args.costs):
         found["odd_answers"] = odd_answers()
-    found["floods"] = floods(args.rounds, [[name] for name in FLOODS] if args.each else [[*FLOODS]])
+    found["floods"] = (
+        costs(args.rounds)
+        if args.costs
+        else floods(args.rounds, [[name] for name in FLOODS] if args.each else [[*FLOODS]])
+    )
     if args.json:
         print(json.dumps({"bench": "hostile_web", **found}))
         return
@@ -172,6 +182,40 @@ def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
 def _parsing(names: list[str]) -> dict[str, float]:
     """Milliseconds in which an answer is parsed and nothing else is done, the longest of `names`."""
     return {"parsing_ms": max(1e3 * _parse_s(_beginning(name)) for name in names)}
+
+
+def costs(rounds: int) -> dict[str, dict[str, float]]:
+    """Processor time of a flood beyond that of a page, and the pace that it leaves to others.
+
+    A worker has one thread, so it can delay no other host for longer than it works on the attack.
+    That holds on a busy machine too, where rates of requests say little.
+    """
+    found = {}
+    for name in FLOODS:
+        extra_ms = median(_spent_ms(FLOODS[name]) - _spent_ms(None) for _ in range(rounds))
+        found[name] = {
+            "parsing_ms": _parsing([name])["parsing_ms"],
+            "cost_ms": extra_ms,
+            "least_pace": 1.0 - NUM_FLOODS * extra_ms / 1e3 / (NUM_PAGES * DELAY_S),
+        }
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+
+    return found
+
+
+def _spent_ms(flood: Callable[[], Script] | None) -> float:
+    """Processor milliseconds of a crawl per page, all of them of one kind."""
+    urls = [f"http://x{host}.test/0" for host in range(COST_PAGES)]
+    with serving(Web()) as web, tempfile.TemporaryDirectory() as folder:
+        for host in range(COST_PAGES) if flood is not None else ():
+            web.on(f"x{host}.test/0", flood())
+        shard = Shard(Path(folder), web.port)
+        before = resource.getrusage(resource.RUSAGE_THREAD)
+        with contextlib.redirect_stdout(io.StringIO()):
+            shard.crawl(urls)
+        after = resource.getrusage(resource.RUSAGE_THREAD)
+
+    return 1e3 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(urls)
 
 
 def _parse_s(data: bytes) -> float:
