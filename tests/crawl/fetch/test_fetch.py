@@ -219,31 +219,60 @@ def test_any_number_of_workers(tmp_path: Path, workers: int, kills: str) -> None
         assert far["final_url"] == f"http://d.{domain(2)}/0-far"
 
 
+def use_cluster(environment: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    patch.setenv("RAY_ADDRESS", environment["HEAD_ADDRESS"])
+
+
+def join_cluster(environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """A node of two CPUs that joins the cluster."""
+    ray = Path(sys.executable).parent / "ray"
+    join = [str(ray), "start", "--address", environment["HEAD_ADDRESS"], "--num-cpus", "2"]
+    with (folder / "node.log").open("wb") as log:
+        return subprocess.Popen(
+            [*join, "--block", "--disable-usage-stats"], env=environment, stdout=log, stderr=log
+        )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_node_that_joins_ray_takes_shards(tmp_path: Path) -> None:
+    """It joins in the middle of a fetch: its workers get shards, and no domain is asked by two."""
+    with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
+        urls = scripted(web, 32, 150)
+        run = batch(tmp_path, web, 32, shards=8)
+        run.links(urls)
+        with pytest.MonkeyPatch.context() as patch:
+            use_cluster(environment, patch)
+            process = run.start("--executor", "ray", "--workers", "4")
+            wait_until(lambda: len(web.hits) > 60, process)
+            node = join_cluster(environment, tmp_path)
+            try:
+                _, errors = process.communicate(timeout=400)
+            finally:
+                for pid in [node.pid, *descendants(node.pid)]:
+                    os.kill(pid, signal.SIGKILL)
+                node.wait()
+
+        assert process.returncode == 0, errors
+        pages = run.pages()
+        assert_law_abiding(web, pages, urls, run.root)
+        lives = {row["warc_file"].rpartition("-")[0] for row in pages}
+        assert len(lives) > 2, "the head has two CPUs"
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_killed_node_of_ray(tmp_path: Path) -> None:
     """kill -9 of all that Ray runs on a node: the other node goes on with its shards, and no domain is asked by two."""
-    ray = Path(sys.executable).parent / "ray"
     with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
         urls = scripted(web, 32, 20)
         run = batch(tmp_path, web, 32, shards=4)
         run.links(urls)
-        address = environment["HEAD_ADDRESS"]
-        join = [
-            str(ray),
-            "start",
-            "--address",
-            address,
-            "--num-cpus",
-            "2",
-            "--block",
-            "--disable-usage-stats",
-        ]
-        with (tmp_path / "node.log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
-            node = subprocess.Popen(join, env=environment, stdout=log, stderr=log)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.setenv("RAY_ADDRESS", address)
+        with pytest.MonkeyPatch.context() as patch:
+            use_cluster(environment, patch)
+            node = join_cluster(environment, tmp_path)
             time.sleep(10)
             process = run.start("--executor", "ray", "--workers", "4")
             wait_until(
