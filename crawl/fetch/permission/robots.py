@@ -244,13 +244,17 @@ _WITH_COLON = frozenset({"license", "content-usage", "content-signal"})
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
 _LINE = re.compile(r"\r\n|\r|\n")
+# At the ends of lines: control characters, spaces, marks of byte order as between joined files.
+_INVISIBLE = "".join(
+    map(chr, (*range(0x21), *range(0x7F, 0xA1), *range(0x2000, 0x2010), 0x2060, 0x3000, 0xFEFF))
+)
 _AGENT = re.compile(r"[A-Za-z_-]+")
 
 
 def _records(text: str) -> Iterator[tuple[str, str]]:
     """Yield (key, value) of known records; a colon may be missing."""
     for line in _LINE.split(text):
-        content = line.partition("#")[0].strip()
+        content = line.partition("#")[0].strip(_INVISIBLE)
         if not content:
             continue
         name, colon, value = content.partition(":")

@@ -266,3 +266,18 @@ def test_the_matrix_of_answers(web: Web, shard: Shard) -> None:
         assert paths.count("/robots.txt") == (2 if name in ("broken", "busy", "passing") else 1)
         assert ("/no" in paths) == (verdicts[name][0] is None)
         assert ("/yes" in paths) == (verdicts[name][1] is None or name == "shared")
+
+
+@pytest.mark.parametrize(
+    "mark", ["\0", "\x0b", "\x1f", "\x7f", "\xa0", "\ufeff", "\u200b", "\u3000"]
+)
+def test_invisible_characters_around_a_record_do_not_hide_it(mark: str) -> None:
+    """A record that is not recognised allows everything."""
+    lines = (
+        "# joined of two files",
+        f"{mark}User-agent: *{mark}",
+        f"{mark}{mark} Disallow: /{mark}",
+    )
+    rules = parse("\n".join(lines).encode(), "webtext")
+    assert not rules.allows("http://a.test/x")
+    assert rules.allows("http://a.test/robots.txt")
