@@ -216,7 +216,7 @@ def _serve(bodies: list[bytes], sender: Any) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1]
-                if path == b"/robots.txt":
+                if not path[1:-5].isdigit():  # robots.txt, and the target of a page's refresh
                     writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
                 else:
                     body = bodies[int(path[1:-5])]
