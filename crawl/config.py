@@ -27,7 +27,6 @@ class CrawlConfig(Section):
             "links.preset",
             "links.min_score",
             "fetch.contact",
-            "fetch.user_agent",
             "fetch.deadline",
             "fetch.delay_s",
             "rights.policy",

@@ -43,6 +43,7 @@ ABLATION_SHAPE = (
     # Threads of so small a model wait for each other.
     "train.runtime.num_threads=1",
 )
+MIN_ABLATION_TOKENS = 8_000
 # Training steps of the smallest demo, enough for a clear fall of the loss.
 MIN_STEPS = 20
 
@@ -88,7 +89,12 @@ def _main(argv: Sequence[str] | None) -> int:
     with cli.interruptible(), DemoServer(demo.answers) as server:
         config = write_config(folder, server.port, testset, args.pages)
         for command in _commands(
-            folder, dump_path, config, testset, None if args.without_training else winograd
+            folder,
+            dump_path,
+            config,
+            testset,
+            None if args.without_training else winograd,
+            args.pages,
         ):
             _run(command)
         requests = list(server.log)
@@ -161,7 +167,12 @@ archive = "fallback"               # dead links are looked up in the demo's own 
 
 
 def _commands(
-    folder: Path, dump_path: Path, config: Path, testset: Path, winograd: Path | None
+    folder: Path,
+    dump_path: Path,
+    config: Path,
+    testset: Path,
+    winograd: Path | None,
+    num_pages: int,
 ) -> list[list[str]]:
     """Every command once. `winograd` is the file of schemas to score; None leaves training out."""
     corpus = ["--corpus", str(folder / "corpus")]
@@ -178,20 +189,22 @@ def _commands(
         commands += [
             ["train", *corpus, "--snapshot", BATCH, "--run", RUN, "--config", str(config)],
             ["evaluate", *corpus, "--run", RUN, *scored],
-            _ablation(folder, testset),
+            _ablation(folder, testset, num_pages),
         ]
 
     shown = [] if winograd is None else ["--ablation", str(folder / "ablation")]
     return [*commands, ["report", *corpus, *shown]]
 
 
-def _ablation(folder: Path, testset: Path) -> list[str]:
+def _ablation(folder: Path, testset: Path, num_pages: int) -> list[str]:
     """Two presets of quality rules compared by models of a few seconds each."""
     sets = (f"dedup.testsets={json.dumps([str(testset)])}", *ABLATION_SHAPE)
+    tokens = max(MIN_ABLATION_TOKENS, min(60_000, 60_000 * num_pages // web.NUM_PAGES))
     return [
         *("ablate", "--corpus", str(folder / "corpus"), "--to", str(folder / "ablation")),
         *("--vary", "clean.quality.preset=webtext,c4"),
-        *("--seeds", "2", "--tokens", "60k", "--shape", "tiny"),
+        *("--seeds", "2", "--tokens", str(tokens), "--shape", "tiny"),
+        *("--held-out-bytes", "20000"),
         *(word for each in sets for word in ("--set", each)),
     ]
 

@@ -22,12 +22,12 @@ def test_each_schema_is_two_entries_with_either_candidate_right(tmp_path: Path) 
 
 def test_training_is_followed_by_scores_and_an_ablation(tmp_path: Path) -> None:
     path, testset = tmp_path / "w.jsonl", tmp_path / "demo.jsonl"
-    commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", testset, path)
+    commands = _commands(tmp_path, tmp_path / "RS.zst", tmp_path / "demo.toml", testset, path, 100)
     assert [command[0] for command in commands[-4:]] == ["train", "evaluate", "ablate", "report"]
     assert commands[-3][-3:] == ["--task", f"wsc273={path}", "--allow-altered"]
     assert f'dedup.testsets=["{testset}"]' in commands[-2]
     assert commands[-1][-2:] == ["--ablation", str(tmp_path / "ablation")]
 
-    short = _commands(tmp_path, path, path, testset, None)
+    short = _commands(tmp_path, path, path, testset, None, 100)
     assert [command[0] for command in short] == ["crawl", "clean", "dedup", "shards", "report"]
     assert "--ablation" not in short[-1]
