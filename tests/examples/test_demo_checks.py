@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from dataclasses import replace
 
 import pyarrow as pa
@@ -244,6 +245,31 @@ def test_the_dump_is_compared_row_by_row(rows):
     ]
     rows.link_counts |= {"kept": 9, "seen_before": 1}
     assert failures(rows, dump=seen) == []
+
+
+@pytest.mark.parametrize(("kept", "wrong"), [(0, 0), (2, 0), (3, 3)])
+def test_bands_may_miss_one_near_copy_in_twenty(rows, kept, wrong):
+    """More than that, or anything else about them, is a failure."""
+    near = EXPECTATIONS[3]
+    copies = [dataclasses.replace(near, url=f"http://n.test/{number}") for number in range(1, 41)]
+    for number, each in enumerate(copies):
+        for table in (rows.links, rows.pages, rows.documents):
+            key = page_address(each.url) if table is rows.links else each.url
+            model = page_address(near.url) if table is rows.links else near.url
+            table[key] = table[model] | ({"doc_id": each.url} if table is rows.links else {})
+        reason = None if number < kept else "near_duplicate"
+        rows.verdicts[each.url] = verdict(reason is None, reason, reason and "http://a.test/1")
+        if reason is None:
+            rows.spans[each.url] = 7
+
+    result = review_rows(rows, [EXPECTATIONS[0], *copies])
+    assert [line for line in result.failures if "near copy" in line] == [
+        f"{Case.NEAR_COPY.value}: http://n.test/{number}: is kept beside the page it duplicates"
+        for number in range(1, wrong + 1)
+    ]
+    [line] = [line for line in result.table().splitlines() if line.startswith("near copy")]
+    assert ("WRONG" in line) == (wrong > 0)
+    assert ("missed by the bands" in line) == (kept == 2)
 
 
 def test_a_survivor_may_lie_in_an_earlier_batch(rows):
