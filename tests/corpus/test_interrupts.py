@@ -17,6 +17,8 @@ from corpus.run.early_interrupt import LINE
 PROGRAM = """
 import os, signal, sys
 from corpus.run.early_interrupt import end_at_once, raise_again
+# The tests themselves may run in the background of a shell, where it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 end_at_once()
 if sys.argv[1] == "late":
     raise_again()

@@ -12,7 +12,9 @@ import itertools
 import os
 import pickle
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +75,8 @@ class RayExecutor(Executor):
         self._ray = ray
         self._owned = not ray.is_initialized()
         if self._owned:
-            with watched(f"RAY_ADDRESS={address}" if address else "starting Ray"):
+            what = f"RAY_ADDRESS={address}" if address else "starting Ray"
+            with watched(what), _interruptible_children():
                 _join_or_start_ray(workers)
 
         # Nodes join and leave a cluster: its size is read again and again.
@@ -275,6 +278,24 @@ def _prepare_ray_environment() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextlib.contextmanager
+def _interruptible_children() -> Iterator[None]:
+    """Let processes started meanwhile be interrupted, although this one ignores SIGINT.
+
+    A shell starts `command &` so, and children inherit it. Ray interrupts a cancelled task by that
+    signal, and a task that ignored it could not save its state.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _join_or_start_ray(workers: int | None) -> None:

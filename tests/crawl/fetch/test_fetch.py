@@ -237,33 +237,6 @@ def join_cluster(environment: dict[str, str], folder: Path) -> subprocess.Popen[
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_a_node_that_joins_ray_takes_shards(tmp_path: Path) -> None:
-    """It joins in the middle of a fetch: its workers get shards, and no domain is asked by two."""
-    with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
-        urls = scripted(web, 32, 150)
-        run = batch(tmp_path, web, 32, shards=8)
-        run.links(urls)
-        with pytest.MonkeyPatch.context() as patch:
-            use_cluster(environment, patch)
-            process = run.start("--executor", "ray", "--workers", "4")
-            wait_until(lambda: len(web.hits) > 60, process)
-            node = join_cluster(environment, tmp_path)
-            try:
-                _, errors = process.communicate(timeout=400)
-            finally:
-                for pid in [node.pid, *descendants(node.pid)]:
-                    os.kill(pid, signal.SIGKILL)
-                node.wait()
-
-        assert process.returncode == 0, errors
-        pages = run.pages()
-        assert_law_abiding(web, pages, urls, run.root)
-        lives = {row["warc_file"].rpartition("-")[0] for row in pages}
-        assert len(lives) > 2, "the head has two CPUs"
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_a_killed_node_of_ray(tmp_path: Path) -> None:
     """kill -9 of all that Ray runs on a node: the other node goes on with its shards, and no domain is asked by two."""
     with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
