@@ -150,6 +150,15 @@ def test_the_report_has_pictures_kept_pages_and_a_style_for_print(
     assert "prefers-color-scheme:dark" in shown
 
 
+def test_labels_of_the_last_step_are_whole() -> None:
+    """A label of six digits in the middle of the last place lost its end."""
+    points = [(0, 2.0), (59_392, 1.0)]
+    for drawn in (charts.curve({"training": points}), charts.draw_seeds([("arm", [points])])):
+        labels = re.findall(r"<text x=([0-9.]+) y=[0-9]+ class=x>([^<]+)<", drawn)
+        assert labels[-1][1] == "59,392"
+        assert float(labels[-1][0]) + 6 * 3.5 <= charts.WIDTH
+
+
 def test_an_ablation_stands_beside_the_runs(tmp_path: Path) -> None:
     """With strangers' names escaped; a folder without a result, or with another file, is refused."""
     against = {"verdict": "not enough seeds to tell", "mean": 0.5}

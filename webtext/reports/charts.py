@@ -38,6 +38,7 @@ GRID_LINES = 5
 # Points of a curve that a step is chosen by.
 STEPS_SHOWN = 40
 LABEL_WIDTH, ROW_HEIGHT = 200, 26
+DIGIT_WIDTH = 7  # of the labels' 12 pixels
 
 
 def bars(rows: Sequence[tuple[str, int, int | None]], of: str) -> str:
@@ -165,7 +166,13 @@ def _grid(
         x = place(last * share, low).partition(",")[0]
         yield f"<line x1={LEFT} x2={WIDTH - MARGIN} y1={y} y2={y} class=g />"
         yield f"<text x={LEFT - 8} y={y} class=y>{low + span * share:.3f}</text>"
-        yield f"<text x={x} y={HEIGHT - 16} class=x>{last * share:,.0f}</text>"
+        yield _below(x, f"{last * share:,.0f}", WIDTH, HEIGHT)
+
+
+def _below(x: str, label: str, width: int, height: int) -> str:
+    """A label centred below a place of the horizontal axis, but whole within the picture."""
+    centre = min(float(x), width - len(label) * DIGIT_WIDTH / 2)
+    return f"<text x={centre:.1f} y={height - 16} class=x>{label}</text>"
 
 
 def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
@@ -200,7 +207,7 @@ def curve(curves: dict[str, list[tuple[int, float]]]) -> str:
         )
         step = last * index // 4
         x = place(step, low).partition(",")[0]
-        grid.append(f"<text x={x} y={height - 16} class=x>{step:,}</text>")
+        grid.append(_below(x, f"{step:,}", width, height))
 
     lines = "".join(
         f"<polyline class='{name}' points='{' '.join(place(*point) for point in each)}' />"
