@@ -156,7 +156,7 @@ archive = "fallback"               # dead links are looked up in the demo's own 
     # A web of a few pages needs a larger share to have a validation document at all.
     val_frac = f"val_frac = {min(0.1, max(0.01, 30 / num_pages)):.3g}\n"
     preset = preset.replace("val_frac = 0.01\n", val_frac)
-    max_steps = max(MIN_STEPS, min(350, 350 * num_pages // web.NUM_PAGES))
+    max_steps = _scaled(350, MIN_STEPS, num_pages)
     preset = preset.replace("max_steps = 350 ", f"max_steps = {max_steps} ")
     # An interval beyond the last step would leave out the evaluation before the first.
     preset = preset.replace("eval_interval = 50", f"eval_interval = {min(50, max_steps)}")
@@ -164,6 +164,11 @@ archive = "fallback"               # dead links are looked up in the demo's own 
     path.write_text(preset.replace("[crawl.fetch]\n", fetch) + ours, encoding="utf-8")
 
     return path
+
+
+def _scaled(full: int, least: int, num_pages: int) -> int:
+    """A size of the whole demo, scaled down for one of fewer pages."""
+    return max(least, min(full, full * num_pages // web.NUM_PAGES))
 
 
 def _commands(
@@ -199,7 +204,7 @@ def _commands(
 def _ablation(folder: Path, testset: Path, num_pages: int) -> list[str]:
     """Two presets of quality rules compared by models of a few seconds each."""
     sets = (f"dedup.testsets={json.dumps([str(testset)])}", *ABLATION_SHAPE)
-    tokens = max(MIN_ABLATION_TOKENS, min(60_000, 60_000 * num_pages // web.NUM_PAGES))
+    tokens = _scaled(60_000, MIN_ABLATION_TOKENS, num_pages)
     return [
         *("ablate", "--corpus", str(folder / "corpus"), "--to", str(folder / "ablation")),
         *("--vary", "clean.quality.preset=webtext,c4"),

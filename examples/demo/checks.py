@@ -150,19 +150,14 @@ def review_rows(
             for expectation in chosen
             if (problem := judge(expectation, rows)) is not None
         ]
-        missed = [each for each in wrong if case is Case.NEAR_COPY and each[1] == KEPT_BESIDE]
-        if len(missed) > MISSED_BY_BANDS_FRAC * len(chosen):
-            missed = []
-        found.add(
-            case.value,
-            len(chosen),
-            [
-                f"{case.value}: {e.url}: {problem}"
-                for e, problem in wrong
-                if (e, problem) not in missed
-            ],
-            len(missed),
-        )
+        others = wrong
+        if case is Case.NEAR_COPY:
+            others = [each for each in wrong if each[1] != KEPT_BESIDE]
+            if len(wrong) - len(others) > MISSED_BY_BANDS_FRAC * len(chosen):
+                others = wrong
+
+        failures = [f"{case.value}: {each.url}: {problem}" for each, problem in others]
+        found.add(case.value, len(chosen), failures, missed=len(wrong) - len(others))
 
     found.add("ordinary pages become documents", 1, few_documents(rows, expectations))
     found.add("clean pages not taken for leaks", 1, false_overlaps(rows, expectations))

@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from corpus.errors import WebtextError
 from corpus.snapshots.snapshot import snapshots
 from corpus.storage.store import Store
+from corpus.tables.elsewhere import is_elsewhere
 from corpus.tables.inventory import batch_names
 from webtext.inspection.diff import MOST_DOMAINS, compare
 from webtext.inspection.explain import trace
@@ -147,6 +148,7 @@ class Views:
             lstrip_blocks=True,
         )
         self._templates.globals["keys"] = KEYS
+        self._templates.tests["elsewhere"] = is_elsewhere
 
     def funnel(self, request: Request) -> Response:
         names = batch_names(self._store)

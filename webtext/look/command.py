@@ -31,7 +31,7 @@ from webtext.look.app import Origins, look_app
 from webtext.look.export import export_labels
 from webtext.look.frames import frame_app
 from webtext.look.labels import Labels
-from webtext.reports.ablations import read_ablations
+from webtext.reports.ablations import add_ablation_option, read_ablations
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -60,13 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
         help="a word that the browser must bring, at least 16 characters; better set as "
         "WEBTEXT_LOOK_TOKEN, since other users can read command lines",
     )
-    parser.add_argument(
-        "--ablation",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
-    )
+    add_ablation_option(parser)
     parser.add_argument(
         "--export-labels",
         metavar="DIR",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,18 @@ class Ablation(NamedTuple):
     name: str
     drawing: str
     rows: list[tuple[str, str, str, str]]
-    """Arm, mean of bits per byte, difference from the first arm, and verdict."""
+    """Arm, verdict, mean of bits per byte, and difference from the first arm."""
 
 
-HEAD = ("arm", "bits/byte", "difference", "verdict")
+def add_ablation_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command show results; `read_ablations` reads the folders it is given."""
+    parser.add_argument(
+        "--ablation",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
+    )
 
 
 def read_ablations(folders: Sequence[str]) -> list[Ablation]:
@@ -42,14 +51,14 @@ def read_ablations(folders: Sequence[str]) -> list[Ablation]:
 
 
 def _row(arm: dict[str, Any]) -> tuple[str, str, str, str]:
-    against = arm["against_first"]
-    difference = f"{against['mean']:+.4f}" if against else ""
-    return arm["name"], f"{arm['mean']:.4f}", difference, against["verdict"] if against else ""
+    mean, against = f"{arm['mean']:.4f}", arm["against_first"]
+    if not against:
+        return arm["name"], "", mean, ""
+    return arm["name"], against["verdict"], mean, f"{against['mean']:+.4f}"
 
 
 def section(ablation: Ablation) -> str:
     """The section of the report."""
-    rows = [(arm, verdict, mean, difference) for arm, mean, difference, verdict in ablation.rows]
-    shown = charts.table((HEAD[0], HEAD[3], *HEAD[1:3]), rows, words=2)
+    shown = charts.table(("arm", "verdict", "bits/byte", "difference"), ablation.rows, words=2)
     title = charts.escaped(ablation.name)
     return f"<section><h2>Ablation {title}</h2>{ablation.drawing}{shown}</section>"

@@ -24,9 +24,9 @@ from corpus.storage.store import Store, open_corpus
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.parquet import iter_tables, part_paths
 from corpus.tables.staleness import stale_among
+from webtext.reports import ablations as ablation_reports
 from webtext.reports import charts, documents, kept_share, removals, years
-from webtext.reports.ablations import Ablation, read_ablations
-from webtext.reports.ablations import section as ablation_section
+from webtext.reports.ablations import Ablation, add_ablation_option, read_ablations
 from webtext.reports.charts import escaped
 from webtext.reports.funnel import Bar, batch_bars, summed
 from webtext.reports.runs import last_sample, read_metrics, read_scores
@@ -44,13 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     parser = command.corpus_parser("webtext.report", __doc__ or "")
-    parser.add_argument(
-        "--ablation",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="a folder of `webtext ablate --to DIR`, shown with the runs; may be repeated",
-    )
+    add_ablation_option(parser)
     args = parser.parse_args(argv)
     path = write(open_corpus(args.corpus), read_ablations(args.ablation))
     print(f"report: {path}")
@@ -76,7 +70,7 @@ def write(store: Store, ablations: Sequence[Ablation] = ()) -> str:
     sections.append(_snapshots(store))
     sections.append(_domains(store, [manifest.batch for manifest in links]))
     sections.extend(_run(store, run) for run in store.folders("runs"))
-    sections.extend(ablation_section(each) for each in ablations)
+    sections.extend(ablation_reports.section(each) for each in ablations)
     store.write_bytes(PATH, page(store.root, sections).encode())
 
     return f"{store.root}/{PATH}"
