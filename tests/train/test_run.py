@@ -626,3 +626,5 @@ def test_whole_documents_passes_and_their_limit(
     limit = ("--set", "train.data.max_passes=0.001", "--run", "other")
     assert run.main([*arguments(root, *packed), *limit]) == 2
     assert "train.data.max_passes = 0.001: this run makes" in capsys.readouterr().err
+    # It has begun nothing, so the corrected command needs no --rebuild.
+    assert run.main([*arguments(root, max_steps=1, eval_interval=1), "--run", "other"]) == 0

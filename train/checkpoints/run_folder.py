@@ -102,14 +102,14 @@ class RunFolder:
     ) -> None:
         """Make the folder this run's: new, or begun with the same identity. `described` is kept beside it.
 
-        Raises: InputError when it was begun with another one, naming each difference with both
+        A run that was refused before its first step has begun nothing, and is described anew. Raises: InputError when it was begun with another one, naming each difference with both
         values.
         """
         if rebuild:
             self.clear()
         previous = self.read_identity()
 
-        if previous is not None:
+        if previous is not None and self._is_begun():
             found = list(differences(previous, identity))
             if found and "imported_from" in previous:
                 raise InputError(
@@ -129,6 +129,14 @@ class RunFolder:
                 )
 
         self.write("config.json", {"identity": identity, **described})
+
+    def _is_begun(self) -> bool:
+        """True if there is something that other settings would spoil."""
+        return bool(
+            self.read("summary.json")
+            or self.store.folders(f"{self.path}/checkpoints")
+            or self.metrics()
+        )
 
     def extend(self, identity: Mapping[str, Any], described: Mapping[str, Any]) -> None:
         """Give the run another length, also a finished one; its other settings stay.
