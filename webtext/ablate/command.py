@@ -25,7 +25,7 @@ from corpus.errors import InputError
 from corpus.run import command
 from corpus.storage.lease import hold
 from corpus.storage.local import local_root
-from corpus.storage.store import Store, open_corpus, open_store
+from corpus.storage.store import Store, open_store
 from train.scores.texts import text_sets
 from webtext.ablate import overlay, result
 from webtext.ablate.arms import Arm, arms_of_file, arms_of_vary
@@ -50,8 +50,8 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     arms = _arms(args)
     folder = _folder(args.to, arms)
-    for corpus in dict.fromkeys(arm.corpus for arm in arms):
-        open_corpus(corpus)  # a refused one leaves no folder behind
+    for arm in arms:
+        overlay.check_settings(arm, args.sets)  # a refused one leaves no folder behind
     plan = Plan(
         shape=args.shape,
         tokens=num_tokens(args.tokens),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,17 @@ SETTINGS_OF = {
     "dedup": ("signatures", "verdicts", "bands", "overlap"),
     "shards": ("tokens",),
 }
+
+
+def check_settings(arm: Arm, sets: Sequence[str]) -> None:
+    """Check the settings of an arm, and those of all arms, before any work.
+
+    Raises: InputError for a folder without a corpus; ConfigError for an unknown setting or value.
+    """
+    store = open_corpus(arm.corpus)
+    settings = [*sets, *arm.sets]
+    for stage in dict.fromkeys(each.partition(".")[0] for each in settings):
+        _resolved(store, stage, settings)
 
 
 def build(arm: Arm, root: Path, words: list[str], sets: list[str]) -> str:

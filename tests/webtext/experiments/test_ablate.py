@@ -279,6 +279,24 @@ def test_a_whole_ablation(original: str, tmp_path: Path) -> None:
     assert command.main([*words, "--seeds", "3", "--tokens", "3k"]) == 2
 
 
+def test_settings_of_arms_are_checked_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by a dry run, which took every value for good."""
+    open_corpus(str(tmp_path / "c"), create=True)
+    words = ["--corpus", str(tmp_path / "c"), "--to", str(tmp_path / "out"), "--dry-run"]
+    good, bad = "clean.quality.preset=webtext,c4", "clean.quality.preset=webtext,fineweeb"
+    for more, message in (
+        (["--vary", bad], "clean.quality.preset = 'fineweeb'"),
+        (["--vary", good, "--set", "train.model.n_layer=no"], "train.model.n_layer"),
+        (["--vary", good, "--set", "crawk.x=1"], "key 'crawk.x' must begin with one of"),
+    ):
+        assert command.main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert command.main([*words, "--vary", good]) == 0
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_refused_corpus_leaves_no_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
