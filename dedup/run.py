@@ -17,7 +17,7 @@ from corpus.storage.store import Store, check_name, open_corpus
 from corpus.tables.dedup_reports import overlap_path
 from corpus.tables.manifest import batches, find_manifest
 from dedup import passage_steps, report, review, verdict_steps
-from dedup.against.sources import known_files
+from dedup.against.sources import known_files, refuse_own
 from dedup.against.steps import known_step
 from dedup.config import DedupConfig
 from dedup.contamination import overlap_steps
@@ -110,6 +110,7 @@ def _run(argv: Sequence[str] | None) -> int:
     config = command.config(DedupConfig, "dedup", args)
     with command.open_batch(args, "dedup.run") as opened:
         log.debug("%s", lsh.curve(config.lsh))
+        refuse_own(config.against, opened.store.root)
         result = command.run_stage(
             opened,
             "dedup",

@@ -21,6 +21,7 @@ from xxhash import xxh3_128
 from corpus.bulk import read_many
 from corpus.errors import InputError, WebtextError
 from corpus.snapshots.snapshot import read_head, snapshots
+from corpus.storage.local import local_root
 from corpus.storage.store import Store, open_corpus, open_store, table_dir
 from corpus.tables.elsewhere import AGAINST, MARK
 from corpus.tables.manifest import Input, Manifest, find_manifest, read_manifest
@@ -129,6 +130,26 @@ def labels(given: Sequence[str]) -> list[Source]:
                 "documents are named; rename one of them"
             )
     return sources
+
+
+def refuse_own(given: Sequence[str], corpus: str) -> None:
+    """Refuse a corpus as its own source, and files in it: a batch would be removed as known.
+
+    Raises: InputError.
+    """
+    home = _place(corpus)
+    for source in labels(given):
+        if f"{_place(source.path)}/".startswith(f"{home}/"):
+            raise InputError(
+                f"{OPTION} {source.path}: in the corpus {corpus} itself, whose earlier batches are "
+                "compared anyway; leave it out"
+            )
+
+
+def _place(path: str) -> str:
+    """A path without links, or a URI as it is, both without a slash at the end."""
+    folder = local_root(path)
+    return (path if folder is None else str(folder.resolve())).rstrip("/")
 
 
 def known_files(given: Sequence[str]) -> tuple[str, ...]:

@@ -233,6 +233,24 @@ def test_a_source_that_cannot_be_compared_says_why(tmp_path: Path) -> None:
             DedupConfig.model_validate({"against": wrong})
 
 
+def test_a_corpus_is_no_source_of_its_own(
+    made_corpus: New, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every page of the batch would have gone, as a document that is known."""
+    corpus = made_corpus()
+    corpus.add("b", [Page("a b c d e f g h", 9, f"{1:032x}")])
+    assert corpus.dedup("b", *SMALL) == 0
+    token_corpus(str(corpus.root), np.arange(3), "b")
+    link = tmp_path / "link"
+    link.symlink_to(corpus.root)
+    for own in (f"{corpus.root}?snapshot=b", f"{link}/?snapshot=b", f"{corpus.root}/exports/x"):
+        assert corpus.dedup("b", *SMALL, "--rebuild", *against(own)) == 2
+        assert "itself, whose earlier batches are compared anyway" in capsys.readouterr().err
+    beside = Path(f"{corpus.root}-2.jsonl")
+    beside.write_text('{"text": "x"}')
+    assert corpus.dedup("b", *SMALL, "--rebuild", *against(beside)) == 0
+
+
 def test_hostile_lines_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "MOST_LINE_BYTES", 1000)
     for number, (lines, said) in enumerate(
