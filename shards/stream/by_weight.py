@@ -19,6 +19,7 @@ from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
 from shards.split import fractions
 from shards.stream.columns import DUPLICATES, check_column, read_numbers, removed_counts
+from shards.stream.row_groups import PieceReader
 from shards.stream.selection import Selection, select
 from shards.stream.tokens import Document, TokenSplit, read_spans
 
@@ -84,12 +85,14 @@ class WeightedSplit:
         places: np.ndarray,
         out: np.ndarray,
     ) -> None:
-        """As `TokenSplit.read_pieces`: a document is in one round."""
-        found = self._find(starts)
-        for number in np.unique(found).tolist():
-            here = found == number
-            within = starts[here] - self._starts[number]
-            self._rounds[number].read_pieces(within, lengths[here], rows[here], places[here], out)
+        """As `TokenSplit.read_pieces`: a document is in one round, and whole in it."""
+        self._split.read_pieces(self._positions(starts), lengths, rows, places, out)
+
+    def piece_reader(
+        self, starts: np.ndarray, lengths: np.ndarray, targets: np.ndarray
+    ) -> PieceReader | None:
+        """As `Segments.piece_reader`."""
+        return self._split.piece_reader(self._positions(starts), lengths, targets)
 
     def document_ends(self) -> np.ndarray:
         """As `TokenSplit.document_ends`; each copy is a document."""
@@ -103,13 +106,7 @@ class WeightedSplit:
 
     def prefetch(self, starts: np.ndarray, length: int) -> None:
         """As `TokenSplit.prefetch`, by where each block begins."""
-        found = self._find(starts)
-        within = starts - self._starts[found]
-        for number, tokens in enumerate(self._rounds):
-            if isinstance(tokens, Selection):
-                here = found == number
-                within[here] = tokens.positions(within[here])
-        self._split.prefetch(within, 1)
+        self._split.prefetch(self._positions(starts), 1)
 
     def documents(self, start: int, stop: int) -> list[Document]:
         """As `TokenSplit.documents`; positions are those of the weighted split."""
@@ -118,6 +115,16 @@ class WeightedSplit:
             for tokens, base, begin, end in self._parts(start, stop)
             for found in tokens.documents(begin, end)
         ]
+
+    def _positions(self, starts: np.ndarray) -> np.ndarray:
+        """The places in the split of places in the rounds. Shapes (n,) to (n,) int64."""
+        found = self._find(starts)
+        within: np.ndarray = starts - self._starts[found]
+        for number, tokens in enumerate(self._rounds):
+            if isinstance(tokens, Selection):
+                here = found == number
+                within[here] = tokens.positions(within[here])
+        return within
 
     def _find(self, positions: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._starts[1:], positions, "right")

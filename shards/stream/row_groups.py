@@ -14,9 +14,10 @@ import os
 import resource
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _changed(path: str, found: tuple[int, int, int], known: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class PieceList:
+class _PieceList:
     """Pieces of text looked up once, for many reads: lists, since one item of an array costs more."""
 
     segments: list[int]
@@ -149,6 +150,10 @@ class PieceList:
     lengths: list[int]
     targets: list[int]
     """Place of each piece in the rows end to end."""
+
+
+# Writes pieces [first, stop) to a flat array, which begins at a place `base` of the rows end to end.
+PieceReader = Callable[[int, int, int, np.ndarray], None]
 
 
 class Segments:
@@ -315,21 +320,24 @@ class Segments:
             else:
                 flat[target : target + size] = block
 
-    def piece_list(
+    def piece_reader(
         self, starts: np.ndarray, lengths: np.ndarray, targets: np.ndarray
-    ) -> PieceList | None:
-        """Look up pieces for `read_listed`; None if not all row groups are mapped in place."""
+    ) -> PieceReader | None:
+        """Look up pieces once, to be read in many parts; None if not all row groups are mapped in place.
+
+        `targets` are places in the rows end to end. Shapes (n,) each.
+        """
         if not self._all_in_place:
             return None
 
         found = self._find(starts)
         offsets = starts - self._starts[found]
-        return PieceList(*(each.tolist() for each in (found, offsets, starts, lengths, targets)))
+        listed = (each.tolist() for each in (found, offsets, starts, lengths, targets))
+        return partial(self._read_listed, _PieceList(*listed))
 
-    def read_listed(
-        self, pieces: PieceList, first: int, stop: int, base: int, out: np.ndarray
+    def _read_listed(
+        self, pieces: _PieceList, first: int, stop: int, base: int, out: np.ndarray
     ) -> None:
-        """Write pieces [first, stop) to the flat `out`, which begins at place `base` of the rows."""
         self._maps.watch()
         mapped = self._mapped
         segments, offsets = pieces.segments, pieces.offsets

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from corpus.tables.manifest import fingerprint
+from shards.stream.row_groups import PieceReader
 from shards.stream.tokens import Document, TokenSplit
 
 
@@ -67,6 +68,12 @@ class Selection:
     ) -> None:
         """As `TokenSplit.read_pieces`: documents are whole in a selection, so a piece is one in the split."""
         self._split.read_pieces(self.positions(starts), lengths, rows, places, out)
+
+    def piece_reader(
+        self, starts: np.ndarray, lengths: np.ndarray, targets: np.ndarray
+    ) -> PieceReader | None:
+        """As `Segments.piece_reader`."""
+        return self._split.piece_reader(self.positions(starts), lengths, targets)
 
     def document_ends(self) -> np.ndarray:
         """As `TokenSplit.document_ends`, in positions of the selection."""

@@ -24,7 +24,7 @@ from corpus.tables.parquet import read_file
 from shards.stream.cache import TokenCache, bytes_for_window
 from shards.stream.file_layout import patiently
 from shards.stream.local_files import check_local_files
-from shards.stream.row_groups import Maps, PieceList, Segments
+from shards.stream.row_groups import Maps, PieceReader, Segments
 
 # Row groups held decoded in memory, for compressed files without a cache.
 DECODED_BYTES = 1 << 30
@@ -152,17 +152,11 @@ class TokenSplit:
         """
         self._segments.read_pieces(starts, lengths, rows, places, out)
 
-    def piece_list(
+    def piece_reader(
         self, starts: np.ndarray, lengths: np.ndarray, targets: np.ndarray
-    ) -> PieceList | None:
-        """As `Segments.piece_list`."""
-        return self._segments.piece_list(starts, lengths, targets)
-
-    def read_listed(
-        self, pieces: PieceList, first: int, stop: int, base: int, out: np.ndarray
-    ) -> None:
-        """As `Segments.read_listed`."""
-        self._segments.read_listed(pieces, first, stop, base, out)
+    ) -> PieceReader | None:
+        """As `Segments.piece_reader`."""
+        return self._segments.piece_reader(starts, lengths, targets)
 
     def document_ends(self) -> np.ndarray:
         """Ends of the split's documents with text, ascending.

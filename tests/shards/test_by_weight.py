@@ -94,6 +94,10 @@ def test_a_packed_epoch_has_every_copy_once(voted: str) -> None:
     whole = found.documents(0, found.num_tokens)
     assert sorted(each.start for each in seen) == [each.start for each in whole]
 
+    # Rows come from pieces looked up for many samples; those of single samples from each piece.
+    single = stream.rows(np.arange(stream.num_blocks))
+    assert np.array_equal(stream.next_batch(stream.num_blocks), single)
+
 
 def test_other_values_are_another_split(
     voted: str, tmp_path_factory: pytest.TempPathFactory
