@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from corpus.errors import InputError
-from shards.stream.epochs import EpochStream, of_window, saved_together, with_together
+from shards.stream.epochs import EpochStream, as_saved, of_window, together_of
 from shards.stream.order import Permutation, WindowedPermutation
 from shards.stream.token_source import Tokens
 from shards.stream.tokens import Document
@@ -126,9 +126,8 @@ class BlockStream(EpochStream):
 
         Raises: InputError when it was saved over another snapshot, split, block size or window.
         """
-        together = saved_together(state, self.window, self.together)
-        same = ("snapshot", "split", "block_size", "window")
-        check_state(state, with_together(self.state_dict(), self.window, together), same)
+        check_state(state, self.state_dict(), ("snapshot", "split", "block_size", "window"))
+        together = together_of(state)
         if together != self.together:
             self._chunks.clear()
         self.together = together
@@ -207,6 +206,8 @@ def check_state(state: Any, ours: dict[str, int | str], keys: Sequence[str]) -> 
         raise InputError(
             f"stream state {state!r:.60}: expected the dict that state_dict gave; load that"
         )
+
+    ours = as_saved(ours, state)
     if state.keys() != ours.keys():
         raise InputError(f"stream state with {sorted(map(str, state))}; expected {sorted(ours)}")
 

@@ -59,23 +59,26 @@ def of_window(window: int, together: int) -> dict[str, int | str]:
     return {"window": window, "together": together} if together > 1 else {"window": window}
 
 
-def with_together(state: dict[str, int | str], window: int, together: int) -> dict[str, int | str]:
+def together_of(state: Mapping[str, Any]) -> int:
+    """The neighbours that the windows of a state have."""
+    together: int = state.get("together", 1)
+    return together
+
+
+def with_together(state: dict[str, int | str], together: int) -> dict[str, int | str]:
     """A stream's state as it would be with so many neighbours together."""
-    others = {key: value for key, value in state.items() if key not in ("window", "together")}
-    return {**others, **of_window(window, together)}
+    others = {key: value for key, value in state.items() if key != "together"}
+    return {**others, **of_window(int(state["window"]), together)}
 
 
-def saved_together(state: Any, window: int, ours: int) -> int:
-    """The neighbours that the windows of a saved state have; `ours` for no such state.
+def as_saved(ours: dict[str, int | str], state: Mapping[str, Any]) -> dict[str, int | str]:
+    """A stream's state with the neighbours of a saved one, if its windows can have so many.
 
     Earlier versions kept fewer together, and a run that one of them began keeps its order.
     """
-    if not isinstance(state, Mapping) or not window:
-        return ours
-
-    found = state.get("together", 1)
+    found = together_of(state)
     is_number = isinstance(found, int) and not isinstance(found, bool)
-    return found if is_number and 1 <= found <= window else ours
+    return with_together(ours, found) if is_number and 1 <= found <= int(ours["window"]) else ours
 
 
 class EpochStream(ABC):

@@ -23,8 +23,8 @@ from shards.stream.columns import check_column
 from shards.stream.epochs import (
     of_window,
     row_groups_together,
-    saved_together,
     share_of,
+    together_of,
     with_together,
 )
 from shards.stream.order import Permutation
@@ -147,14 +147,11 @@ class MixtureStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `BlockStream.load_state_dict`."""
-        together = saved_together(state, self.window, self.together)
-        ours = with_together(self.state_dict(), self.window, together)
-        check_state(state, ours, ("mixture", "block_size", "window"))
-
-        self.seed, self.index, self.together = state["seed"], state["index"], together
+        check_state(state, self.state_dict(), ("mixture", "block_size", "window"))
+        self.seed, self.index, self.together = state["seed"], state["index"], together_of(state)
         for stream in self._streams:
             begun = {**stream.state_dict(), "seed": self.seed, "epoch": 0, "index": 0}
-            stream.load_state_dict(with_together(begun, self.window, together))
+            stream.load_state_dict(with_together(begun, self.together))
 
 
 def open_mixture(

@@ -21,7 +21,7 @@ import numpy as np
 from corpus.errors import InputError
 from shards.stream.best_fit import best_fit
 from shards.stream.blocks import check_state
-from shards.stream.epochs import EpochStream, of_window, saved_together, with_together
+from shards.stream.epochs import EpochStream, of_window, together_of
 from shards.stream.order import Permutation
 from shards.stream.row_groups import PieceReader
 from shards.stream.token_source import Tokens
@@ -167,8 +167,8 @@ class PackedStream(EpochStream):
         window.
         """
         same = ("snapshot", "split", "packing", "block_size", "window")
-        together = saved_together(state, self.window, self.together)
-        check_state(state, with_together(self.state_dict(), self.window, together), same)
+        check_state(state, self.state_dict(), same)
+        together = together_of(state)
         if (self.seed, self.together) != (state["seed"], together):
             self.seed, self.together = state["seed"], together
             self._groups.clear()

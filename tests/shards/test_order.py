@@ -158,12 +158,12 @@ def test_a_run_begun_with_other_windows_keeps_its_order(
     def stream(begun_with: int | None = None) -> Any:
         made = make(split, block_size=48, seed=3, window=9)
         if begun_with is not None:
-            made.load_state_dict(with_together(made.state_dict(), 9, begun_with))
+            made.load_state_dict(with_together(made.state_dict(), begun_with))
         return made
 
     whole = stream(together)
     rows = whole.next_batch(whole.num_blocks)
-    state = with_together({**stream().state_dict(), "index": 40}, 9, together)
+    state = with_together({**stream().state_dict(), "index": 40}, together)
     assert ("together" in state) == (together > 1)
     later = stream()
     later.next_batch(8)

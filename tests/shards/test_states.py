@@ -19,8 +19,10 @@ def streams(built: str) -> dict[str, Any]:
     split = open_split(built, "b2", "train")
     sources = [Source(weight=3, batches=["b1"]), Source(weight=1)]
 
-    def mixture(packing: Any) -> Any:
-        return open_mixture(built, "b2", "train", sources, block_size=64, seed=2, packing=packing)
+    def mixture(packing: Any, window: int = 0) -> Any:
+        return open_mixture(
+            built, "b2", "train", sources, block_size=64, seed=2, packing=packing, window=window
+        )
 
     return {
         "blocks": BlockStream(split, block_size=64, seed=3),
@@ -31,6 +33,7 @@ def streams(built: str) -> dict[str, Any]:
         "weighted documents": PackedStream(weigh(split, "score"), block_size=64, seed=3),
         "mixture": mixture("stream"),
         "mixture of documents": mixture("documents"),
+        "windows of a mixture": mixture("stream", 9),
     }
 
 
