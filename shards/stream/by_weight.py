@@ -18,7 +18,7 @@ from corpus.errors import InputError
 from corpus.snapshots.snapshot import TokenFile
 from corpus.tables.manifest import fingerprint
 from shards.split import fractions
-from shards.stream.columns import DUPLICATES, check_column, read_numbers, removed_counts
+from shards.stream.columns import DUPLICATES, check_column, numbers, read_columns, removed_counts
 from shards.stream.row_groups import PieceReader
 from shards.stream.selection import Selection, select
 from shards.stream.tokens import Document, TokenSplit, read_spans
@@ -176,8 +176,12 @@ def _read_values(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """End, value and a uniform number of each document of a token file. Shapes (n,)."""
     doc_ids, ends = read_spans(split.store, file)
-    found = read_numbers(split.store, file, doc_ids, column, removed)
-    return ends, np.nan_to_num(found), fractions(doc_ids.to_pylist(), ROUNDING_SEED)
+    found = read_columns(split.store, file, doc_ids, [column], removed)
+    return (
+        ends,
+        np.nan_to_num(numbers(found[column])),
+        fractions(doc_ids.to_pylist(), ROUNDING_SEED),
+    )
 
 
 def _copies(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:

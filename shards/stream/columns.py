@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -47,36 +47,41 @@ def removed_counts(store: Store, files: Sequence[TokenFile]) -> pa.StructArray:
     return pc.value_counts(pa.concat_arrays([pa.array([], pa.string()), *survivors]))
 
 
-def read_numbers(
-    store: Store, file: TokenFile, doc_ids: pa.Array, column: str, removed: pa.StructArray | None
-) -> np.ndarray:
-    """A number for each document of a token file; NaN where it has none. Shape (n,) float64.
+def read_columns(
+    store: Store,
+    file: TokenFile,
+    doc_ids: pa.Array,
+    columns: Collection[str],
+    removed: pa.StructArray | None,
+) -> dict[str, pa.Array]:
+    """Values for the documents of a token file, from the part of `documents` it was made of.
 
     `removed` is needed for `duplicates`. Raises: InputError for a removed document.
     """
-    if column == DUPLICATES:
+    found = {}
+    if DUPLICATES in columns:
         assert removed is not None
         rows = pc.index_in(doc_ids, value_set=removed.field("values"))
-        values = pc.add(removed.field("counts").take(rows).fill_null(0), 1)
-    else:
-        values = read_column(store, file.batch, file.path, doc_ids, column)
-    found: np.ndarray = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        found[DUPLICATES] = pc.add(removed.field("counts").take(rows).fill_null(0), 1)
+
+    # A store is asked once for all of them.
+    if stored := [column for column in columns if column != DUPLICATES]:
+        part = part_paths(store, "documents", file.batch)[part_index(file.path)]
+        table = read_file(store, part, ["doc_id", *stored]).combine_chunks()
+        rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
+        if rows.null_count:
+            raise InputError(
+                f"{store.root}/{part}: {rows.null_count} documents of {file.path} are not in it; "
+                f"it was made anew since: run `webtext shards --corpus {store.root} --batch "
+                f"{file.batch} --rebuild --snapshot NEW` and use that one"
+            )
+
+        found |= {column: table[column].combine_chunks().take(rows) for column in stored}
+
     return found
 
 
-def read_column(store: Store, batch: str, path: str, doc_ids: pa.Array, column: str) -> pa.Array:
-    """A value for each document of a token file, from the part of `documents` it was made of.
-
-    Raises: InputError for a removed document.
-    """
-    part = part_paths(store, "documents", batch)[part_index(path)]
-    table = read_file(store, part, ["doc_id", column]).combine_chunks()
-    rows = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
-    if rows.null_count:
-        raise InputError(
-            f"{store.root}/{part}: {rows.null_count} documents of {path} are not in it; it was "
-            f"made anew since: run `webtext shards --corpus {store.root} --batch {batch} "
-            "--rebuild --snapshot NEW` and use that one"
-        )
-
-    return table[column].combine_chunks().take(rows)
+def numbers(values: pa.Array) -> np.ndarray:
+    """The values of a numeric column; NaN for none. Shape (n,) float64."""
+    found: np.ndarray = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return found

@@ -15,7 +15,7 @@ from corpus.bulk import read_many
 from corpus.config import Section
 from corpus.snapshots.snapshot import TokenFile
 from corpus.storage.store import Store
-from shards.stream.columns import DUPLICATES, read_column, read_numbers, removed_counts
+from shards.stream.columns import DUPLICATES, numbers, read_columns, removed_counts
 from shards.stream.selection import Selection, select
 from shards.stream.tokens import TokenSplit, read_spans
 
@@ -89,11 +89,9 @@ def read_facts(store: Store, files: Iterable[TokenFile], columns: Collection[str
 
     def read(file: TokenFile) -> FileFacts:
         doc_ids, ends = read_spans(store, file)
-        domains = read_column(store, file.batch, file.path, doc_ids, "domain")
-        numbers = {
-            column: read_numbers(store, file, doc_ids, column, removed) for column in columns
-        }
-        return FileFacts(ends, domains.dictionary_encode(), numbers)
+        found = read_columns(store, file, doc_ids, ["domain", *columns], removed)
+        bounded = {column: numbers(found[column]) for column in columns}
+        return FileFacts(ends, found["domain"].dictionary_encode(), bounded)
 
     facts = read_many(store, wanted, read)
     return {file.path: found for file, found in zip(wanted, facts, strict=True)}
