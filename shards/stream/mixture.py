@@ -190,7 +190,10 @@ def open_mixture(
 
     partial = [whole for source, whole in zip(sources, splits, strict=True) if not source.is_whole]
     facts = read_facts(
-        splits[0].store, (file for whole in partial for file in whole.files), columns
+        splits[0].store,
+        (file for whole in partial for file in whole.files),
+        columns,
+        (file for whole in splits for file in whole.files),
     )
     for number, (source, whole) in enumerate(zip(sources, splits, strict=True), 1):
         _check_domains(number, source, whole, facts)

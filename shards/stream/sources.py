@@ -79,13 +79,18 @@ class FileFacts(NamedTuple):
 Facts = Mapping[str, FileFacts]
 
 
-def read_facts(store: Store, files: Iterable[TokenFile], columns: Collection[str]) -> Facts:
+def read_facts(
+    store: Store,
+    files: Iterable[TokenFile],
+    columns: Collection[str],
+    others: Iterable[TokenFile] = (),
+) -> Facts:
     """Read domains and columns of the documents of token files, each file once.
 
-    Raises: InputError for a document without a known origin.
+    `others` are in use as well: duplicates found in their batches count. Raises: InputError for a document without a known origin.
     """
     wanted = list({file.path: file for file in files}.values())
-    removed = removed_counts(store, wanted) if DUPLICATES in columns else None
+    removed = removed_counts(store, [*wanted, *others]) if DUPLICATES in columns else None
 
     def read(file: TokenFile) -> FileFacts:
         doc_ids, ends = read_spans(store, file)

@@ -183,6 +183,33 @@ def test_sources_by_bounds(sites: str, caplog: pytest.LogCaptureFixture) -> None
         )
 
 
+@pytest.mark.parametrize("other", [{}, {"at_least": {"score": 0}}])
+def test_copies_are_counted_in_the_batches_of_every_source(tmp_path: Path, other: Any) -> None:
+    """A page found again in a batch that another source takes whole, or in part, was found twice."""
+    root = str(tmp_path / "corpus")
+    docs, later = documents(60), documents(40, seed=1)
+    for doc in (*docs, *later):
+        doc.duplicate_of = None
+    commit_batch(root, "b1", docs)
+    make_shards(root, "b1")
+    train = open_split(root, "b1", "train")
+    twice = train.documents(0, train.num_tokens)[0].doc_id
+    later[0].kept, later[0].duplicate_of = False, twice
+    commit_batch(root, "b2", later)
+    make_shards(root, "b2")
+
+    found_again = Source(weight=1, batches=["b1"], at_least={"duplicates": 2})
+    sources = [found_again, Source(weight=1, batches=["b2"], **other)]
+    stream = open_mixture(root, "b2", "train", sources, block_size=8, seed=2)
+    numbers, _ = stream.sources(np.arange(20))
+    found = {
+        each.doc_id
+        for index in np.flatnonzero(numbers == 0).tolist()
+        for each in stream.documents(index)
+    }
+    assert found == {twice}
+
+
 def test_domain_groups_by_weight(sites: str) -> None:
     sources = [
         Source(weight=1, domains=["a.org", "b.org"]),
