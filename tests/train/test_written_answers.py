@@ -94,6 +94,7 @@ def test_the_answer_in_a_text(task: Any, text: str, answer: str, over: bool) -> 
         # References that nothing is left of would be in every answer.
         ("anything", ["?!"], False),
         ("?!", ["?!"], True),
+        ("_", ["_"], True),
         ("onion", ["A"], False),
         ("A", ["A"], True),
     ],

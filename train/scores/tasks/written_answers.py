@@ -4,7 +4,7 @@ Lines of JSON: `context`, `answer`, and `aliases` or `chain_of_thought`. The ans
 greedily behind other entries of the file with theirs. As in LLM Foundry's exact match
 (`InContextLearningGenerationExactMatchAccuracy`), it is cut at the first of the task's stops,
 reasoning before the last delimiter is left out, and it is right if it begins with one of the
-references, all of them normalised.
+references, all of them as `words_of` reads them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WrittenQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WrittenEntry:
     """The prompt of a question behind its examples, and the right answers."""
 
     prompt: str
@@ -46,7 +46,7 @@ class Entry:
 
 def read(
     task: WrittenTask, data: bytes, loaded: LoadedModel | None, options: Options
-) -> list[Entry]:
+) -> list[WrittenEntry]:
     """Entries behind their examples. Raises: ValueError for a line of another format."""
     questions = read_rows(data, partial(_question, task))
     entries = []
@@ -58,7 +58,7 @@ def read(
         )
         # A space at the end would be a token of its own.
         asked = f"{task.prelude}{question.context}{task.delimiter}".rstrip()
-        entries.append(Entry(shown + asked, question.references))
+        entries.append(WrittenEntry(shown + asked, question.references))
     return entries
 
 
@@ -69,15 +69,13 @@ def _question(task: WrittenTask, row: Mapping[str, Any]) -> WrittenQuestion:
     shown = answer
     if task.reasoning:
         shown = f"{row['chain_of_thought'].strip()}{task.reasoning}{answer}"
-    return WrittenQuestion(
-        context, shown, tuple({answer: 0, **dict.fromkeys(row.get("aliases", ()))})
-    )
+    return WrittenQuestion(context, shown, tuple(dict.fromkeys([answer, *row.get("aliases", ())])))
 
 
 def outcomes(
     task: WrittenTask,
     loaded: LoadedModel,
-    entries: Sequence[Entry],
+    entries: Sequence[WrittenEntry],
     world: World,
     options: Options,
 ) -> list[Row]:
@@ -87,10 +85,10 @@ def outcomes(
     texts = write(
         loaded, prompts, num_tokens, GREEDY, options, world, enough=partial(is_over, task)
     )
+    answers = [answer_of(task, text) for text in texts]
     return [
         {"answer": answer, "right": is_right(answer, entry.references)}
-        for text, entry in zip(texts, entries, strict=True)
-        for answer in (answer_of(task, text),)
+        for answer, entry in zip(answers, entries, strict=True)
     ]
 
 
@@ -107,16 +105,16 @@ def answer_of(task: WrittenTask, text: str) -> str:
 
 def is_right(answer: str, references: Sequence[str]) -> bool:
     """True if the answer begins with a reference."""
-    bare = [normalised(each) for each in references]
-    return normalised(answer).startswith(tuple(each for each in bare if each))
+    bare = (words_of(each) for each in references)
+    return words_of(answer).startswith(tuple(each for each in bare if each))
 
 
-def normalised(text: str) -> str:
+def words_of(text: str) -> str:
     """Lower case, without articles, and one space in place of punctuation and white space.
 
-    An answer of nothing but an article or a mark stays: empty, it would be in every text.
+    `generation.normalized` leaves punctuation out instead. An answer of nothing but an article or a mark stays: empty, it would be in every text.
     """
-    plain = text.replace("_", " ").lower()
+    plain = text.lower()
     bare = plain.translate(PUNCTUATION)
     kept = (re.sub(r"\b(a|an|the)\b", " ", bare).split(), bare.split(), plain.split())
     return " ".join(next((words for words in kept if words), []))
