@@ -30,6 +30,9 @@ RECORD_PATH = "tokenizer/source.json"
 # Text after which a `gigatoken` encoder is replaced: its cache keeps each new word, some 10 bytes
 # a byte of text.
 RENEW_BYTES = 512 << 20
+# Everything else that the libraries raise is about a document. Their panics are no `Exception`, so
+# `BaseException` is caught behind these.
+STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
 # Text in which split rules and normalisers differ.
 PROBE = (
     "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 "
@@ -151,10 +154,9 @@ class ReferenceEncoder:
     def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         try:
             encodings = self._library.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
-        # `BaseException`: the library's own panics are no `Exception`.
+        except STOPS:
+            raise
         except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, SystemExit, Interrupted)):
-                raise
             raise InputError(
                 f"tokenizer.json: `tokenizers` cannot encode a text with it ({error}); use a "
                 "document without this combination of features"
@@ -230,10 +232,9 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
             f"the `tokenizers` library is not installed ({error}); run `pip install "
             "webtext[shards]`"
         ) from error
-    # `BaseException`: the library's own panics are no `Exception`.
+    except STOPS:
+        raise
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit, Interrupted)):
-            raise
         raise InputError(f"tokenizer.json: `tokenizers` cannot load it ({error})") from error
 
     document = json.loads(vocabulary.encoder_json())
@@ -246,9 +247,9 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
     try:
         fast = FastEncoder(vocabulary, reference)
         same = all(np.array_equal(*pair) for pair in zip(fast(probes), expected, strict=True))
+    except STOPS:
+        raise
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit, Interrupted)):
-            raise
         log.debug("gigatoken cannot encode this vocabulary: %s", error)
         same = False
 
