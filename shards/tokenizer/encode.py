@@ -32,7 +32,7 @@ RECORD_PATH = "tokenizer/source.json"
 RENEW_BYTES = 512 << 20
 # Everything else that the libraries raise is about a document. Their panics are no `Exception`, so
 # `BaseException` is caught behind these.
-STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
+STOPS = (KeyboardInterrupt, SystemExit, Interrupted, MemoryError)
 # Text in which split rules and normalisers differ.
 PROBE = (
     "Hello  world, it's 2026!\n\n\tDON'T 12345 \u00bd x\u00b2 na\u00efve e\u0301 \u212b \u01c5 "

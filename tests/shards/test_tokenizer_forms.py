@@ -9,7 +9,7 @@ import pytest
 
 from corpus.errors import InputError
 from shards.tokenizer.byte_spelling import CHAR_OF_BYTE
-from shards.tokenizer.encode import FastEncoder, Tokenizer
+from shards.tokenizer.encode import FastEncoder, ReferenceEncoder, Tokenizer
 from shards.tokenizer.vocabulary import Vocabulary
 from tests.support.tokenizer_shapes import SHAPES
 
@@ -97,3 +97,14 @@ def test_a_panic_of_the_library_is_an_error_before_the_tokenizer_is_pinned() -> 
     document = before(document, "normalizer", "normalizers", strip)
     with pytest.raises(InputError, match="cannot encode a text with it"):
         Tokenizer(Vocabulary(document, "neox", end_of_text)).encode("a")
+
+
+def test_a_lack_of_memory_is_not_said_of_the_document() -> None:
+    class Texts:
+        def to_pylist(self) -> list[str]:
+            raise MemoryError
+
+    document, end_of_text = small("gpt2")
+    encoder = ReferenceEncoder(Vocabulary(document, "gpt2", end_of_text))
+    with pytest.raises(MemoryError):
+        encoder(Texts())
