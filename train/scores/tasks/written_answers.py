@@ -112,7 +112,8 @@ def is_right(answer: str, references: Sequence[str]) -> bool:
 def words_of(text: str) -> str:
     """Lower case, without articles, and one space in place of punctuation and white space.
 
-    `generation.normalized` leaves punctuation out instead. An answer of nothing but an article or a mark stays: empty, it would be in every text.
+    `generation.normalized` leaves punctuation out instead. An answer of nothing but an article or a
+    mark stays: empty, it would be in every text.
     """
     plain = text.lower()
     bare = plain.translate(PUNCTUATION)
