@@ -7,6 +7,7 @@ resumes exactly, on any number of ranks, like a single split.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
@@ -240,25 +241,28 @@ def _check_domains(number: int, source: Source, whole: TokenSplit, facts: Facts)
 def _warn_of_overlaps(
     sources: Sequence[Source], splits: Sequence[TokenSplit], named: set[str], facts: Facts
 ) -> None:
-    for (first, a), (second, b) in combinations(enumerate(zip(sources, splits, strict=True), 1), 2):
-        shared = 0
-        in_both = {file.path for file in a[1].files} & {file.path for file in b[1].files}
-        for file in a[1].files:
-            if file.path not in in_both:
-                continue
-            if a[0].is_whole and b[0].is_whole:
-                shared += file.num_tokens
-                continue
-            here = facts[file.path]
-            both = chosen(a[0], named, here) & chosen(b[0], named, here)
-            shared += int(np.diff(here.ends, prepend=0)[both].sum())
+    shared: Counter[tuple[int, int]] = Counter()
+    paths = [{file.path for file in whole.files} for whole in splits]
+    for path, file in {file.path: file for whole in splits for file in whole.files}.items():
+        here = [number for number, its_paths in enumerate(paths) if path in its_paths]
+        pairs = list(combinations(here, 2))
+        if not pairs:
+            continue
+        if path not in facts:  # all of them are whole
+            shared.update(dict.fromkeys(pairs, file.num_tokens))
+            continue
 
-        if shared:
+        lengths = np.diff(facts[path].ends, prepend=0)
+        masks = {number: chosen(sources[number], named, facts[path]) for number in here}
+        shared.update({(a, b): int(lengths[masks[a] & masks[b]].sum()) for a, b in pairs})
+
+    for (first, second), num_tokens in sorted(shared.items()):
+        if num_tokens:
             log.warning(
                 "sources %d and %d of the mixture share %s tokens, which are counted in both",
-                first,
-                second,
-                f"{shared:,}",
+                first + 1,
+                second + 1,
+                f"{num_tokens:,}",
             )
 
 
