@@ -114,7 +114,8 @@ _PARAMETER = re.compile(
     r"[;,\s]\s*([\w.-]+)\s*=\s*(?:\"([^\"]*)\"?|'([^']*)'?|([^\s;,\"']*))", re.I
 )
 _FOREIGN = bytes(range(0x80, 0x100))
-_SCRIPTS = re.compile(rb"<(script|style)\b.*?</\1", re.I | re.S)
+# One that nothing ends is all of the rest, as in a browser: else each would be searched to the end.
+_SCRIPTS = re.compile(rb"<(script|style)\b.*?(?:</\1|\Z)", re.I | re.S)
 _TAGS = re.compile(rb"<[^<>]{0,4096}>")
 
 

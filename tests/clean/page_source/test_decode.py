@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clean.page_source.decode import CharsetSource, codec, decode
+from clean.page_source.decode import SEARCHED_BYTES, CharsetSource, codec, decode, detect
 
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy. " * 20
@@ -127,3 +129,10 @@ def test_a_utf8_label_is_judged_by_utf8_characters() -> None:
     assert "“déjà vu” – café" in decoded.text
     cut = ("plain words " * 50 + "é").encode()[:-1]
     assert decode(cut, "text/html; charset=UTF-8").text == "plain words " * 50 + "\ufffd"
+
+
+def test_the_charset_of_scripts_that_nothing_ends_is_guessed_in_time() -> None:
+    """As many as there are bytes to search: each sought to the end, they took six minutes."""
+    started = time.process_time()
+    detect(b"\xe4\xf6\xfc\xdf " * 4 + b"<script>" * (SEARCHED_BYTES // 8))
+    assert time.process_time() - started < 10
