@@ -41,20 +41,26 @@ _OPENS = re.compile(
 )
 # Elements around a block searched for such a name.
 _LEVELS: Final = 5
-# Values that hide, and the end of the declaration before each. Opacity is left out: most elements
-# without any are faded in.
+_SHOWN: Final = rb"display\s*:\s*(?!none)\w|visibility\s*:\s*(?:visible|inherit|unset)"
+_SHOWS = re.compile(_SHOWN, re.I)
 _FAR = re.compile(rb"(?:^|[^-\w])(?:left|right|top|bottom)\s*:\s*$")
-_HIDING: Final = (
-    (b"none", re.compile(rb"display\s*:\s*$")),
-    (b"hidden", re.compile(rb"(?:^|[^-\w])visibility\s*:\s*$")),
-    (b"-9999", _FAR),
-    (b"-10000", _FAR),
-    (b"transparent", re.compile(rb"(?:^|[^-\w])color\s*:\s*$")),
-)
-_SHOWS = re.compile(
-    rb"display\s*:\s*(?!none)\w|visibility\s*:\s*(?:visible|inherit|unset)|position\s*:\s*(?:static|relative)"
-    rb"|(?:[^-\w])(?:(?:left|right|top|bottom)\s*:\s*(?:auto|0|[1-9])|color\s*:\s*(?!transparent)[\w#])",
+_SHOWS_FAR = re.compile(
+    _SHOWN + rb"|position\s*:\s*(?:static|relative)"
+    rb"|[^-\w](?:left|right|top|bottom)\s*:\s*(?:auto|0|[1-9])",
     re.I,
+)
+# Values that hide, the end of the declaration before each, and what shows the element again.
+# Opacity is left out: most elements without any are faded in.
+_HIDING: Final = (
+    (b"none", re.compile(rb"display\s*:\s*$"), _SHOWS),
+    (b"hidden", re.compile(rb"(?:^|[^-\w])visibility\s*:\s*$"), _SHOWS),
+    (b"-9999", _FAR, _SHOWS_FAR),
+    (b"-10000", _FAR, _SHOWS_FAR),
+    (
+        b"transparent",
+        re.compile(rb"(?:^|[^-\w])color\s*:\s*$"),
+        re.compile(_SHOWN + rb"|[^-\w]color\s*:\s*(?!transparent)[\w#]", re.I),
+    ),
 )
 _SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
 
@@ -139,8 +145,10 @@ def _is_named(page: PageBlocks, element: int, own: frozenset[bytes]) -> bool:
 def _sheet_names(source: bytes) -> frozenset[bytes]:
     """Selectors of a class or identifier hidden and never shown by the page's own style sheets."""
     sheets = [source[start:end] for start, end in _style_sheets(source)]
-    names = {name for sheet in sheets for name in _hidden_selectors(sheet)}
-    return frozenset(name for name in names if not any(_is_shown(name, sheet) for sheet in sheets))
+    hidden = {found for sheet in sheets for found in _hidden_selectors(sheet)}
+    return frozenset(
+        name for name, shows in hidden if not any(_is_shown(name, shows, sheet) for sheet in sheets)
+    )
 
 
 def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
@@ -153,9 +161,9 @@ def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
         position = end
 
 
-def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
-    """Single selectors of hiding rules outside of media queries."""
-    for word, declaration in _HIDING:
+def _hidden_selectors(sheet: bytes) -> Iterator[tuple[bytes, re.Pattern[bytes]]]:
+    """Single selectors of hiding rules outside of media queries, and what shows them again."""
+    for word, declaration, shows in _HIDING:
         depth = done = position = 0
         for _ in range(MAX_RULES):
             position = sheet.find(word, position + 1)
@@ -169,7 +177,8 @@ def _hidden_selectors(sheet: bytes) -> Iterator[bytes]:
             opening = sheet.rfind(b"{", 0, position)
             # A picture behind the text may show through it.
             if depth == 1 and sheet.find(b"-clip", opening, sheet.find(b"}", position)) < 0:
-                yield from _single_selectors(sheet, opening)
+                for name in _single_selectors(sheet, opening):
+                    yield name, shows
 
 
 def _single_selectors(sheet: bytes, opening: int) -> Iterator[bytes]:
@@ -183,13 +192,13 @@ def _single_selectors(sheet: bytes, opening: int) -> Iterator[bytes]:
             yield single[1] + single[2]
 
 
-def _is_shown(name: bytes, sheet: bytes) -> bool:
+def _is_shown(name: bytes, shows: re.Pattern[bytes], sheet: bytes) -> bool:
     """True if a rule naming the selector, alone or with others, shows its elements."""
     position = 0
     while (position := sheet.find(name, position)) >= 0:
         position += len(name)
         opening = sheet.find(b"{", position)
         closing = sheet.find(b"}", opening)
-        if _SHOWS.search(sheet, opening, closing if closing > 0 else len(sheet)):
+        if shows.search(sheet, opening, closing if closing > 0 else len(sheet)):
             return True
     return False

@@ -95,6 +95,11 @@ def test_a_dialog_is_shown_if_it_is_open() -> None:
         (".abc{background-color:transparent}", set()),
         (".abc{color:transparent}.abc:hover{color:#333}", set()),
         (".abc{opacity:0}", set()),
+        (".abc{display:none;color:#333}", {b".abc"}),
+        (".abc{display:none;position:fixed;top:0;left:0}", {b".abc"}),
+        (".abc{visibility:hidden;position:relative;top:5px}", {b".abc"}),
+        (".abc{position:absolute;left:-9999px;color:#333}", {b".abc"}),
+        (".abc{color:transparent;position:relative;left:0}", {b".abc"}),
     ],
 )
 def test_names_that_a_style_sheet_hides(sheet: str, names: set[bytes]) -> None:
