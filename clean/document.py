@@ -190,7 +190,8 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
     spoken = language.detect(normal.text)
     declared = metadata.language(source.html)
     if reason := language.judge(spoken, config.language, declared):
-        return Dropped(reason, language.detail_of(reason, spoken, config.language), notes)
+        found = language.detail_of(reason, spoken, config.language, declared)
+        return Dropped(reason, found, notes)
 
     judged = quality.judge(normal.text, config.quality)
     if judged.reason is not None:

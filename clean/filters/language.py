@@ -129,12 +129,11 @@ def judge(language: Language, config: LanguageConfig, declared: str | None = Non
         return None
     if language.label not in config.languages:
         return Reason.LANGUAGE
-    return (
-        Reason.LANGUAGE_UNSURE if language.score < least_score(config, language, declared) else None
-    )
+    unsure = language.score < _least_score(language, config, declared)
+    return Reason.LANGUAGE_UNSURE if unsure else None
 
 
-def least_score(config: LanguageConfig, language: Language, declared: str | None) -> float:
+def _least_score(language: Language, config: LanguageConfig, declared: str | None) -> float:
     """The least probability of a language.
 
     Names of products, references and code look like no language. Of 2,270 real pages that declare
@@ -144,10 +143,13 @@ def least_score(config: LanguageConfig, language: Language, declared: str | None
     return config.min_score * (DECLARED_FRAC if declared == language.label else 1)
 
 
-def detail_of(reason: Reason, language: Language, config: LanguageConfig) -> str:
+def detail_of(
+    reason: Reason, language: Language, config: LanguageConfig, declared: str | None = None
+) -> str:
     """The detail of a text dropped by `judge`."""
     if reason is Reason.LANGUAGE:
         kept = ", ".join(config.languages)
         return f"{language.label} ({language.score:.2f}), needs {kept}: clean.language.languages"
     of = f"probability of {language.label}"
-    return detail.below(language.score, config.min_score, of, "language.min_score")
+    least = _least_score(language, config, declared)
+    return detail.below(language.score, least, of, "language.min_score")

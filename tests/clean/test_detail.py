@@ -108,6 +108,11 @@ def test_the_details_of_the_other_steps() -> None:
     unsure = language.Language("en", 0.4399)
     told = language.detail_of(language.Reason.LANGUAGE_UNSURE, unsure, language.LanguageConfig())
     assert told == "0.439 probability of en, needs 0.5: clean.language.min_score"
+    unsure = language.Language("en", 0.2399)
+    told = language.detail_of(
+        language.Reason.LANGUAGE_UNSURE, unsure, language.LanguageConfig(), declared="en"
+    )
+    assert told == "0.239 probability of en, needs 0.25: clean.language.min_score"
     binary = normalize.normalize("\ufffd" * 9 + "text", normalize.NormalizeConfig())
     told = normalize.detail_of(normalize.Reason.BINARY, binary, normalize.NormalizeConfig())
     assert SHAPE.fullmatch(told), told
