@@ -14,6 +14,7 @@ import numpy as np
 from clean.learned.blocks import PageBlocks
 from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, IN_HEADING, TAG_OF, WORDS
+from clean.learned.slots import SPREAD, empty_keys, slot_of_key
 
 UNIT: Final = 65536
 # Cap of `page_words`, as in `features.CAPS`: a longer page looks like one of this length.
@@ -162,24 +163,16 @@ def _sections(place: Any, chance: Any, words: Any, content: Any, out: Any) -> No
 def _siblings(counts: Any, place: Any, above: Any, chance: Any, total: Any, out: Any) -> None:
     """Mean of the blocks of one tag under the same container, and their share of the content."""
     num = chance.size
-    slots = 16
-    while slots < 4 * num:
-        slots *= 2
-    last = np.uint64(slots - 1)
-    keys = np.zeros(slots, np.uint64)
-    sums = np.zeros((slots, 2), np.int64)
+    keys = empty_keys(num)
+    sums = np.zeros((keys.size, 2), np.int64)
     slot_of = np.zeros(num, np.int64)
 
     for block in range(num):
         container = above[above[place[block, ELEMENT] + 1]]
-        key = np.uint64(container * 256 + place[block, TAG_OF] + 1) * np.uint64(0x9E3779B97F4A7C15)
-        slot = (key ^ (key >> np.uint64(29))) & last
-        while keys[slot] != 0 and keys[slot] != key:
-            slot = (slot + np.uint64(1)) & last
-        keys[slot] = key
+        slot = slot_of_key(keys, np.uint64(container * 256 + place[block, TAG_OF] + 1) * SPREAD)
         sums[slot, 0] += counts[block, WORDS]
         sums[slot, 1] += counts[block, WORDS] * chance[block]
-        slot_of[block] = np.int64(slot)
+        slot_of[block] = slot
 
     for block in range(num):
         own = sums[slot_of[block]]

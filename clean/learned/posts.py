@@ -18,6 +18,7 @@ import numpy as np
 from clean.learned.blocks import PageBlocks
 from clean.learned.compiled import compiled, inner
 from clean.learned.layout import ELEMENT, FNV_OFFSET, FNV_PRIME, TAG_P, WORDS
+from clean.learned.slots import SPREAD, empty_keys, slot_of_key
 
 # Elements of a place: the block's own and those above it. Paragraphs are those of their parent.
 LEVELS: Final = 4
@@ -30,7 +31,6 @@ WHOLE_PLACE_FRAC: Final = 0.8
 UNIT: Final = 65536
 # Bytes of a tag to search for its class.
 MAX_TAG_BYTES: Final = 2000
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _CLASS: Final = np.frombuffer(b"class", np.uint8)
 
 
@@ -39,14 +39,13 @@ def judged_by_place(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
     place = _places(page)
     units = np.rint(chance * UNIT).astype(np.int64)
     weight = np.minimum(page.counts[:, WORDS], MAX_WEIGHT).astype(np.int64)
-    sums = np.zeros((2, chance.size + 1), np.int64)
-    np.add.at(sums[0], place, weight)
-    np.add.at(sums[1], place, weight * units)
+    weights = _sums(place, weight)
+    content = _sums(place, weight * units)
 
-    has_place = (place < chance.size) & (sums[0][place] > 0)
+    has_place = (place < chance.size) & (weights[place] > 0)
     own = place[has_place]
     out = chance.copy()
-    out[has_place] = (units[has_place] + sums[1][own] // sums[0][own]) / (2 * UNIT)
+    out[has_place] = (units[has_place] + content[own] // weights[own]) / (2 * UNIT)
     return out
 
 
@@ -54,12 +53,16 @@ def with_whole_places(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
     """`keep` with all blocks of a place if nearly all of their words are kept."""
     place = _places(page)
     words = page.counts[:, WORDS].astype(np.int64)
-    sums = np.zeros((2, keep.size + 1), np.int64)
-    np.add.at(sums[0], place, words)
-    np.add.at(sums[1], place, words * keep)
-    sums[:, keep.size] = 0
-    whole = (sums[1] > 0) & (sums[1] >= WHOLE_PLACE_FRAC * sums[0])
-    return keep | whole[place]
+    kept = _sums(place, words * keep)
+    whole = (kept > 0) & (kept >= WHOLE_PLACE_FRAC * _sums(place, words))
+    return keep | (whole[place] & (place < keep.size))
+
+
+def _sums(place: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The sum of each place's values, (b + 1,) int64. The last is of blocks without a place."""
+    sums = np.zeros(place.size + 1, np.int64)
+    np.add.at(sums, place, values)
+    return sums
 
 
 def _places(page: PageBlocks) -> np.ndarray:
@@ -73,13 +76,9 @@ def _places(page: PageBlocks) -> np.ndarray:
 @compiled
 def _number_places(source: Any, place: Any, parents: Any, tags: Any, starts: Any, out: Any) -> None:
     num = out.size
-    slots = 16
-    while slots < 2 * num:
-        slots *= 2
-    last = np.uint64(slots - 1)
-    keys = np.zeros(slots, np.uint64)
+    keys = empty_keys(num)
     # Per place: elements, the parent of the last of them, and the first block.
-    seen = np.zeros((slots, 3), np.int64)
+    seen = np.zeros((keys.size, 3), np.int64)
     slot_of = np.full(num, -1, np.int64)
     signatures = np.zeros(parents.size, np.uint64)
 
@@ -90,14 +89,10 @@ def _number_places(source: Any, place: Any, parents: Any, tags: Any, starts: Any
         if element < 0:
             continue
 
-        key = _place(source, parents, tags, starts, signatures, element)
-        slot = (key ^ (key >> np.uint64(29))) & last
-        while keys[slot] != 0 and keys[slot] != key:
-            slot = (slot + np.uint64(1)) & last
-        if keys[slot] == 0:
-            keys[slot] = key
+        slot = slot_of_key(keys, _place(source, parents, tags, starts, signatures, element))
+        slot_of[block] = slot
+        if seen[slot, 0] == 0:
             seen[slot, 2] = block
-        slot_of[block] = np.int64(slot)
         parent = np.int64(parents[element]) + 2
         if seen[slot, 1] != parent:
             seen[slot, 0] += 1
@@ -120,7 +115,7 @@ def _place(source: Any, parents: Any, tags: Any, starts: Any, signatures: Any, e
                 signatures[element] = _signature(source, np.int64(starts[element]), tags[element])
             own = signatures[element]
             element = np.int64(parents[element])
-        key = (key ^ own) * _SPREAD
+        key = (key ^ own) * SPREAD
     return key | np.uint64(1)
 
 

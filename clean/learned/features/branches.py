@@ -22,10 +22,10 @@ from clean.learned.features.registry import (
 from clean.learned.features.shares import free_words, share
 from clean.learned.layout import CHARS, ELEMENT, IN_HEADING, LINK_CHARS, TAG_OF, WORDS
 from clean.learned.markup import TAG
+from clean.learned.slots import SPREAD, empty_keys, slot_of_key
 
 _ARTICLE_TAG: Final = TAG["article"]
 _H1: Final = TAG["h1"]
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @inner
@@ -143,26 +143,19 @@ def _describe_twins(
         parent = parents[element - 1] + 1
         branch[element] = element if above[element] == parent else branch[parent]
 
-    slots = 16
-    while slots < 2 * size:
-        slots *= 2
-    last = np.uint64(slots - 1)
-    keys = np.zeros(slots, np.uint64)
-    seen = np.zeros(slots, np.int64)
-    sums = np.zeros(slots, np.int64)
+    keys = empty_keys(size)
+    seen = np.zeros(keys.size, np.int64)
+    sums = np.zeros(keys.size, np.int64)
     slot_of = np.zeros(size, np.int64)
 
     for element in range(1, size):
         if words[element] == 0 or branch[element] != element:
             continue
-        key = np.uint64(above[element] * 256 + element_tags[element - 1] + 1) * _SPREAD
-        slot = (key ^ (key >> np.uint64(29))) & last
-        while keys[slot] != 0 and keys[slot] != key:
-            slot = (slot + np.uint64(1)) & last
-        keys[slot] = key
+        key = np.uint64(above[element] * 256 + element_tags[element - 1] + 1) * SPREAD
+        slot = slot_of_key(keys, key)
         seen[slot] += 1
         sums[slot] += words[element]
-        slot_of[element] = np.int64(slot)
+        slot_of[element] = slot
 
     for block in range(counts.shape[0]):
         container = np.int64(place[block, ELEMENT] + 1)
