@@ -26,6 +26,7 @@ from clean.learned.layout import (
     WORDS,
 )
 from clean.learned.markup import CHANNEL_TAGS, HINTS, TAG
+from clean.learned.tables import around
 
 # An own article with fewer kept words may be only the introduction to the others.
 OWN_WORDS: Final = 60
@@ -169,13 +170,8 @@ def without_forms(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
 
 def _num_forms(page: PageBlocks, inside: np.ndarray) -> int:
     """Number of forms around some blocks."""
-    forms: set[int] = set()
-    for block in np.flatnonzero(inside).tolist():
-        element = int(page.place[block, ELEMENT])
-        while element >= 0 and page.element_tags[element] != _FORM_TAG:
-            element = int(page.parents[element])
-        forms.add(element)
-    return len(forms)
+    elements = {int(element) for element in page.place[inside, ELEMENT]}
+    return len({around(page, element, _FORM_TAG) for element in elements})
 
 
 def _likeness(page: PageBlocks) -> np.ndarray:

@@ -173,7 +173,12 @@ def with_whole_tables(page: PageBlocks, keep: np.ndarray, rows: dict[int, Row]) 
 
 def table_of(page: PageBlocks, element: int) -> int:
     """The table around an element; -1 for none."""
-    while element >= 0 and page.element_tags[element] != TAG_TABLE:
+    return around(page, element, TAG_TABLE)
+
+
+def around(page: PageBlocks, element: int, tag: int) -> int:
+    """The element itself or the nearest one around it with a tag; -1 for none."""
+    while element >= 0 and page.element_tags[element] != tag:
         element = int(page.parents[element])
     return element
 

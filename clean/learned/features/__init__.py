@@ -95,11 +95,11 @@ def _describe(
 
 
 @compiled
-def _bound(out: Any, columns: Any, bounds: Any, floors: Any, leasts: Any) -> None:
+def _bound(out: Any, columns: Any, caps: Any, floors: Any, leasts: Any) -> None:
     """Bound the features growing or shrinking with the page."""
     for block in range(out.shape[0]):
         for index in range(columns.size):
-            out[block, columns[index]] = min(out[block, columns[index]], bounds[index])
+            out[block, columns[index]] = min(out[block, columns[index]], caps[index])
         for index in range(floors.size):
             out[block, floors[index]] = max(out[block, floors[index]], leasts[index])
 
@@ -107,11 +107,10 @@ def _bound(out: Any, columns: Any, bounds: Any, floors: Any, leasts: Any) -> Non
 @cache
 def _bounds() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Capped columns, (c,) int64, and their caps, (c,) float32; the same of floors."""
-    found: list[np.ndarray] = []
-    for bounds in (CAPS, FLOORS):
-        found.append(np.array([NAMES.index(name) for name in bounds], np.int64))
-        found.append(np.array(list(bounds.values()), np.float32))
-    columns, caps, floors, leasts = found
+    columns, floors = (
+        np.array([NAMES.index(name) for name in names], np.int64) for names in (CAPS, FLOORS)
+    )
+    caps, leasts = (np.array(list(each.values()), np.float32) for each in (CAPS, FLOORS))
     return columns, caps, floors, leasts
 
 
