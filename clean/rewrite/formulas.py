@@ -50,8 +50,10 @@ _ANNOTATION = re.compile(
     r"(?![\w-])[^<>]*>([^<]*)</\1>",
     re.I,
 )
+# The content has no further script: scripts that nothing ends would each be read to the page's end.
 _SCRIPT = re.compile(
-    r"<script[^<>]*type\s*=\s*[\"']?math/tex(;\s*mode=display)?[\"']?[^<>]*>(.*?)</script>",
+    r"<script[^<>]*type\s*=\s*[\"']?math/tex(;\s*mode=display)?[\"']?[^<>]*>"
+    r"((?:(?!<script).)*?)</script>",
     re.I | re.S,
 )
 _IMAGE = re.compile(
