@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from typing import Final
+from itertools import chain, zip_longest
+from typing import Final, NamedTuple
+
+from clean.rewrite.elements import attribute
 
 _TOKEN = re.compile(r"<(/?)(?:\w{1,8}:)?(\w{1,20})[^<>]*?(/?)>|([^<]+)")
 # Elements with a place for each part, and their number of parts.
@@ -35,7 +38,17 @@ _KNOWN: Final = frozenset({*_PARTS, *_LEAVES, *_GROUPS, *_WITHOUT_TEXT, "msqrt"}
 _WITH_LIMITS: Final = frozenset("∑∏∐∫∮⋂⋃⋁⋀⨁⨂")
 # Characters shown as nothing: function application, invisible times and plus.
 _INVISIBLE = str.maketrans("", "", "\u2061\u2062\u2063\u2064")
+# Attributes of `mfenced` and their usual values.
+_FENCES: Final = {"open": "(", "close": ")", "separators": ","}
 MAX_CHARS: Final = 20_000
+
+
+class _Open(NamedTuple):
+    """An open element, its start tag, and the parts found so far."""
+
+    name: str
+    tag: str
+    parts: list[str]
 
 
 def tex_of(content: str) -> str | None:
@@ -43,37 +56,37 @@ def tex_of(content: str) -> str | None:
     if len(content) > MAX_CHARS or "<!" in content or not _STRUCTURE.search(content):
         return None
 
-    # Open elements: the name and the parts found so far.
-    stack: list[tuple[str, list[str]]] = [("mrow", [])]
+    stack = [_Open("mrow", "", [])]
     for found in _TOKEN.finditer(content):
-        name, text = (found[2] or "").lower(), found[4]
+        is_end, name, is_empty, text = found.groups()
         if text is not None:
-            if stack[-1][0] in _LEAVES:
-                stack[-1][1].append(text)
-        elif not found[1]:
-            if name not in _KNOWN:
+            if stack[-1].name in _LEAVES:
+                stack[-1].parts.append(text)
+            continue
+
+        if not is_end:
+            if name.lower() not in _KNOWN:
                 return None
-            stack.append((name, []))
-        if text is None and (found[1] or found[3]):
-            if len(stack) < 2 or stack[-1][0] != name:
+            stack.append(_Open(name.lower(), found[0], []))
+        if is_end or is_empty:
+            if len(stack) < 2 or stack[-1].name != name.lower():
                 return None
-            name, parts = stack.pop()
-            made = _made(name, parts)
+            made = _made(*stack.pop())
             if made is None:
                 return None
-            stack[-1][1].append(made)
+            stack[-1].parts.append(made)
 
-    return " ".join("".join(stack[0][1]).split()) if len(stack) == 1 else None
+    return " ".join("".join(stack[0].parts).split()) if len(stack) == 1 else None
 
 
-def _made(name: str, parts: list[str]) -> str | None:
+def _made(name: str, tag: str, parts: list[str]) -> str | None:
     """The TeX of an element with these parts."""
     if name in _WITHOUT_TEXT:
         return ""
     if name in _LEAVES:
         return unescape("".join(parts)).strip().translate(_INVISIBLE)
     if name == "mfenced":
-        return f"({','.join(parts)})"
+        return _fenced(tag, parts)
     if name == "msqrt":
         return f"\\sqrt{{{''.join(parts)}}}"
     if name not in _PARTS:
@@ -95,6 +108,18 @@ def _made(name: str, parts: list[str]) -> str | None:
         return f"{base}^{_group(second)}"
     below = f"{base}_{_group(second)}"
     return below if len(parts) == 2 else f"{below}^{_group(parts[2])}"
+
+
+def _fenced(tag: str, parts: list[str]) -> str:
+    """Parts between the fences and separators that the tag names; the last separator repeats."""
+    values = (attribute(tag, name) for name in _FENCES)
+    first, last, separators = (
+        default if value is None else unescape("".join(value.split()))
+        for value, default in zip(values, _FENCES.values(), strict=True)
+    )
+    between = separators + separators[-1:] * len(parts)
+    inside = zip_longest(parts, between[: max(0, len(parts) - 1)], fillvalue="")
+    return first + "".join(chain.from_iterable(inside)) + last
 
 
 def _group(part: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from clean.rewrite import rewritten
 from tests.support.article import middle
 
 MATHML = "<mrow><mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup></mrow>"
@@ -36,6 +39,13 @@ def test_tex_is_found_wherever_it_is(markup: str) -> None:
     assert " ".join(found.split()) == expected
 
 
+def test_scripts_that_nothing_ends_are_read_in_time() -> None:
+    page = "<script type=math/tex>" * 50_000
+    started = time.process_time()
+    assert rewritten(page) == page
+    assert time.process_time() - started < 10
+
+
 def test_a_formula_without_tex_is_what_is_drawn() -> None:
     drawn = "<span class=katex><span class=katex-html aria-hidden=true>E=mc</span></span>"
     assert middle(f"<p>It says that {drawn} holds here.</p>") == "It says that E=mc holds here."
@@ -64,6 +74,17 @@ def test_a_formula_without_tex_is_what_is_drawn() -> None:
         ),
         ("<mover><mi>v</mi><mo>→</mo></mover>", r"\(\overset{→}{v}\)"),
         ("<msup><mi>a</mi><mo>&lt;</mo></msup>", r"\(a^<\)"),
+        ("<msup><mfenced><mi>a</mi><mi>b</mi></mfenced><mn>2</mn></msup>", r"\({(a,b)}^2\)"),
+        (
+            "<msup><mfenced open='[' close='&gt;' separators='; |'><mi>a</mi><mi>b</mi><mi>c</mi>"
+            "<mi>d</mi></mfenced><mn>2</mn></msup>",
+            r"\({[a;b|c|d>}^2\)",
+        ),
+        ("<msup><mfenced open='|' close=''><mi>x</mi></mfenced><mn>2</mn></msup>", r"\({|x}^2\)"),
+        (
+            "<msup><mi>x</mi><mn>2</mn></msup><mfenced separators=''><mi>a</mi><mi>b</mi></mfenced>",
+            r"\(x^2(ab)\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "mml:"])
