@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from typing import Any, Final
 from urllib.parse import unquote
@@ -77,8 +77,8 @@ def embedded_text(html: str) -> str:
     for attributes, content in _scripts(html):
         if "ld+json" in attributes:
             value = _parsed(content)
-            bodies += _article_bodies(value, 0) if value is not None else _broken_bodies(content)
-            threads.append("\n\n".join(_posts(value, 0)))
+            bodies += _broken_bodies(content) if value is None else _texts(value, _article_body)
+            threads.append("\n\n".join(_texts(value, _post)))
         elif found := _FLIGHT.match(content):
             flight.append(str(_parsed(content[found.end() :]) or ""))
         elif _JSON_TYPE.search(attributes):
@@ -157,33 +157,28 @@ def _broken_bodies(content: str) -> list[str]:
     return [_unescaped(found) for found in _BODY.findall(content)]
 
 
-def _article_bodies(value: Any, depth: int) -> list[str]:
+def _texts(value: Any, own: Callable[[dict[str, Any]], list[str]], depth: int = 0) -> list[str]:
+    """The own texts of all objects in JSON-LD, in order."""
     if depth > MAX_DEPTH:
         return []
     if isinstance(value, list):
-        return [text for each in value for text in _article_bodies(each, depth + 1)]
+        return [text for each in value for text in _texts(each, own, depth + 1)]
     if not isinstance(value, dict):
         return []
-
-    body = value.get("articleBody")
-    own = [body] if isinstance(body, str) else []
-    return own + [text for each in value.values() for text in _article_bodies(each, depth + 1)]
+    return own(value) + _texts(list(value.values()), own, depth)
 
 
-def _posts(value: Any, depth: int) -> list[str]:
-    """The texts of a thread, or of questions and answers, in order."""
-    if depth > MAX_DEPTH:
-        return []
-    if isinstance(value, list):
-        return [text for each in value for text in _posts(each, depth + 1)]
-    if not isinstance(value, dict):
-        return []
+def _article_body(node: dict[str, Any]) -> list[str]:
+    body = node.get("articleBody")
+    return [body] if isinstance(body, str) else []
 
-    kind = value.get("@type")
+
+def _post(node: dict[str, Any]) -> list[str]:
+    """The text of a post, a question or an answer."""
+    kind = node.get("@type")
     kinds = {each for each in (kind if isinstance(kind, list) else [kind]) if isinstance(each, str)}
     keys = _TEXT_KEYS if kinds & _TEXT_TYPES else ("reviewBody", "transcript")
-    own = [text for key in keys if isinstance(text := value.get(key), str)][:1]
-    return own + [text for each in value.values() for text in _posts(each, depth + 1)]
+    return [text for key in keys if isinstance(text := node.get(key), str)][:1]
 
 
 def _largest_group(value: Any) -> str:

@@ -165,8 +165,10 @@ def _explained(foreign: str, misplaced: int, language: _Language) -> float:
     judged = [sign for sign in foreign if sign not in _PUNCTUATION]
     if not judged:
         return 1.0
-    wrong = sum((sign.isalpha() or sign in "\ufffd") and sign not in known for sign in judged)
-    wrong += sum(not sign.isprintable() and sign not in known for sign in judged)
+    wrong = sum(
+        sign not in known and (sign.isalpha() or sign == "\ufffd" or not sign.isprintable())
+        for sign in judged
+    )
     return 1 - min(1.0, (wrong + misplaced) / len(judged))
 
 
