@@ -22,6 +22,7 @@ from xxhash import xxh3_64_intdigest
 
 from clean import pages
 from clean.broken_segments import refuse_broken_segments
+from clean.by_document import by_document
 from clean.config import CleanConfig
 from clean.filters import quality
 from clean.filters.boilerplate import line_keys, recurring, without
@@ -44,7 +45,7 @@ from corpus.run.step import (
     ScatterFunction,
     one_bucket_per_part,
 )
-from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, Table, part_of
+from corpus.tables.schemas import DOCUMENTS, DOCUMENTS_DROPPED, Table
 
 # A row of `documents` or of `documents_dropped` per fetched page, and its notes.
 CANDIDATES = Table(
@@ -123,21 +124,6 @@ def _load_sites(config: CleanConfig, context: Context) -> ReduceFunction:
         return Output({SITE_CUTS.name: pa.Table.from_pylist(found, SITE_CUTS.schema)})
 
     return reduce
-
-
-def _load_regroup(config: CleanConfig, context: Context) -> ScatterFunction:
-    def regroup(cuts: pa.Table) -> Scattered:
-        rows = cuts.drop_columns("domain")
-        return Scattered(rows, part_of(rows["doc_id"], context.num_parts))
-
-    return regroup
-
-
-def _load_order(config: CleanConfig, context: Context) -> ReduceFunction:
-    def order(bucket: int, cuts: pa.Table) -> Output:
-        return Output({CUTS.name: cuts.sort_by("doc_id")})
-
-    return order
 
 
 def _load_documents(config: CleanConfig, context: Context) -> MapFunction:
@@ -242,15 +228,7 @@ LINE_STEPS = (
         load_reduce=_load_sites,
         num_buckets=one_bucket_per_part,
     ),
-    Exchange(
-        name="clean/cuts",
-        reads=SITE_CUTS,
-        writes=(CUTS,),
-        scattered=CUTS.schema,
-        load_scatter=_load_regroup,
-        load_reduce=_load_order,
-        num_buckets=one_bucket_per_part,
-    ),
+    by_document("clean/cuts", SITE_CUTS, CUTS),
 )
 
 

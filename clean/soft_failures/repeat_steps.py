@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
-import numpy as np
 import pyarrow as pa
 
+from clean.by_document import by_document
 from clean.config import CleanConfig
 from clean.soft_failures.repeats import RepeatedText, repeated, text_key
 from corpus.run.step import (
@@ -79,21 +79,6 @@ def _load_repeated(config: CleanConfig, context: Context) -> ReduceFunction:
     return reduce
 
 
-def _load_regroup(config: CleanConfig, context: Context) -> ScatterFunction:
-    def regroup(failures: pa.Table) -> Scattered:
-        rows = failures.drop_columns("key")
-        return Scattered(rows, part_of(rows["doc_id"], context.num_parts).astype(np.int64))
-
-    return regroup
-
-
-def _load_order(config: CleanConfig, context: Context) -> ReduceFunction:
-    def order(bucket: int, failures: pa.Table) -> Output:
-        return Output({REPEATS.name: failures.sort_by("doc_id")})
-
-    return order
-
-
 def steps(reads: Table) -> tuple[Exchange, Exchange]:
     """The steps over a table of candidates."""
     return (
@@ -108,13 +93,5 @@ def steps(reads: Table) -> tuple[Exchange, Exchange]:
             load_reduce=_load_repeated,
             num_buckets=one_bucket_per_part,
         ),
-        Exchange(
-            name="clean/repeats",
-            reads=REPEATED_TEXTS,
-            writes=(REPEATS,),
-            scattered=REPEATS.schema,
-            load_scatter=_load_regroup,
-            load_reduce=_load_order,
-            num_buckets=one_bucket_per_part,
-        ),
+        by_document("clean/repeats", REPEATED_TEXTS, REPEATS),
     )
