@@ -338,9 +338,10 @@ class Checkout:
 
 
 # A fault may loop without end or lift a limit on memory. The limits are those of the process and not
-# of the clock: tests on a busy machine take long, and that would count as a fault noticed.
+# of the clock: tests on a busy machine take long, and that would count as a fault noticed. A fault
+# may also wait without end, so the clock ends a run after ten times as long.
 SERVER = """
-import contextlib, importlib, json, os, resource, sys, tempfile, traceback
+import contextlib, importlib, json, os, resource, signal, sys, tempfile, traceback
 for name in ("pytest", "hypothesis", "numpy", "pyarrow.parquet", "pyarrow.fs", "pydantic", "numba", "torch"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
@@ -352,6 +353,7 @@ for line in sys.stdin:
         if child == 0:
             for descriptor in (1, 2):
                 os.dup2(output.fileno(), descriptor)
+            signal.alarm(10 * cpu_s)
             resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
             resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
             code = 70
@@ -414,9 +416,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         contextlib.ExitStack() as opened,
         ThreadPoolExecutor(args.jobs) as pool,
     ):
-        checkouts = [Checkout(Path(folder) / str(number)) for number in range(args.jobs)]
-        for checkout in checkouts:
-            opened.callback(checkout.close)
+        checkouts = [
+            opened.enter_context(contextlib.closing(Checkout(Path(folder) / str(number))))
+            for number in range(args.jobs)
+        ]
 
         # Tests that fail without a fault would notice every fault.
         tests = sorted({each for module in modules for each in TESTS[module]} | {*HELD_FOR_ALL})

@@ -88,6 +88,7 @@ def test_a_checkout_notices_faults_and_is_as_before(
     source = "def most(n: int) -> int:\n    while n < 5:\n        n = n + 1\n    return n\n\n\nUNUSED = 2\n"
     (root / "m.py").write_text(source)
     (root / "tests/test_m.py").write_text("import m\ndef test_m(): assert m.most(0) == 5\n")
+    (root / "tests/test_wait.py").write_text("import time\ndef test_m(): time.sleep(3600)\n")
     monkeypatch.setattr(mutants, "ROOT", root)
     monkeypatch.setattr(mutants, "TESTS", {"m.py": ["tests/test_m.py"]})
     monkeypatch.setattr(mutants, "HELD_FOR_ALL", ["tests/test_m.py"])
@@ -95,8 +96,10 @@ def test_a_checkout_notices_faults_and_is_as_before(
     checkout = mutants.Checkout(tmp_path / "copy")
     try:
         assert checkout.run_tests(["tests/test_m.py"], 30) is None
+        waited = checkout.run_tests(["tests/test_wait.py"], 1)
         found = {each.before: checkout.notices(each) for each in mutants.mutants_of("m.py", source)}
     finally:
         checkout.close()
+    assert waited is not None, "a test that waits without end is ended by the clock"
     assert found == {"n < 5": True, "5": True, "n + 1": True, "1": True, "2": False}
     assert (tmp_path / "copy/m.py").read_text() == source
