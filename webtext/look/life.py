@@ -137,9 +137,9 @@ def judged_blocks(body: bytes, stated: str | None) -> list[JudgedBlock]:
         from clean.learned.blocks import blocks
         from clean.learned.layout import END, START
         from clean.page_source.decode import decode
-        from clean.rewrite import rewritten
+        from clean.rewrite import rewritten_bytes
 
-    page = blocks(rewritten(decode(body, stated).text).encode("utf-8", "replace"))
+    page = blocks(rewritten_bytes(decode(body, stated).text))
     probability = extraction.chances(extraction.model())(page)
     kept = extraction.kept(page, probability, extraction.Use("balanced")).blocks
     places = page.place[:BLOCKS_SHOWN, [START, END]].tolist()
@@ -160,12 +160,11 @@ def extracted_text(response: Any, setting: str) -> str:
     with needing("clean"):
         from clean.extract import ExtractConfig, page_extractor
         from clean.page_source.decode import decode
-        from clean.rewrite import rewritten
 
     extractor, _, threshold = setting.partition(" ")
     values = {"extractor": extractor} | ({"threshold": threshold} if threshold else {})
     extract = page_extractor(ExtractConfig.model_validate(values))
-    return extract(rewritten(decode(response.body, content_type(response)).text)).text
+    return extract(decode(response.body, content_type(response)).text).text
 
 
 def _difference(

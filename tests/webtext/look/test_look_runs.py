@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from clean.extract import ExtractConfig, page_extractor
 from corpus.snapshots.snapshot import read_snapshot
 from corpus.tables.parquet import read_file, read_table
 from shards.reader import BlockStream, open_split
 from tests.support import grown_corpus
 from tests.support.written_runs import BATCH_SIZE, BLOCK, SNAPSHOT, add_run
 from train.step_documents import step_documents
+from webtext.look import life
 from webtext.look.app import Origins, look_app
-from webtext.look.life import SETTINGS
 from webtext.reports.ablations import read_ablations
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -104,7 +106,7 @@ def test_a_page_is_extracted_under_two_settings(fates: grown_corpus.Fates) -> No
     shown = client.get(f"/compare/{row['doc_id']}", params=asked).text
     [text] = re.findall(r'aria-label="trafilatura-fast">(.*?)</div>', shown, re.S)
     assert re.sub(r"<[^>]+>", "", text).split() == row["text"].split()
-    assert all(f">{name}</option>" in shown for name in SETTINGS)
+    assert all(f">{name}</option>" in shown for name in life.SETTINGS)
     wrong = client.get(f"/compare/{row['doc_id']}", params={"left": "readability"})
     assert wrong.status_code == 400
 
@@ -130,3 +132,15 @@ def test_ablations_are_drawn_with_their_bands(fates: grown_corpus.Fates, tmp_pat
     assert "-0.2500" in shown
     with pytest.raises(Exception, match="no result of `webtext ablate"):
         read_ablations([str(tmp_path / "missing")])
+
+
+def test_the_text_of_another_extractor_is_the_pipelines() -> None:
+    """Only the learned one reads the rewritten page."""
+    said = "The owners sold the wheel to a museum in the city, where it stands in the hall today. "
+    power = "<math><msup><mi>x</mi><mn>2</mn></msup></math>"
+    html = f"<html><body><article><p>{said * 3}</p><p>{said}{power} {said}</p></article></body>"
+    response = SimpleNamespace(headers=[("content-type", "text/html")], body=html.encode())
+    for name in ("learned balanced", "trafilatura"):
+        config = ExtractConfig.model_validate({"extractor": name.split()[0]})
+        expected = page_extractor(config)(html).text
+        assert life.extracted_text(response, name) == expected != ""
