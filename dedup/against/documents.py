@@ -101,19 +101,20 @@ def names(files: Sequence[str], known: np.ndarray) -> list[str]:
 
 def find_text(given: Sequence[str], name: str) -> str | None:
     """The text of a document by its name, or None if its source cannot be read any more."""
-    where, _, last = name.partition(MARK)
+    # Names of files may have the mark too; rows and ids of documents have not.
+    where, _, last = name.rpartition(MARK)
     try:
         for file in map(decode, known_files(given)):
+            row = -1
             if file.kind == "corpus" and file.label == where:
-                for rows, texts in _slices(file, None):
-                    table = read_file(open_store(file.root), file.key, ["doc_id"])
-                    hit = pc.index(table["doc_id"].take(pa.array(rows)), last).as_py()
-                    if hit >= 0:
-                        return str(texts[hit])
+                table = read_file(open_store(file.root), file.key, ["doc_id"])
+                row = pc.index(table["doc_id"], last).as_py()
             elif file.where == where and last.isascii() and last.isdigit():
-                for _, texts in texts_at(file, np.array([int(last) - 1])):
-                    if len(texts):
-                        return str(texts[0])
+                row = int(last) - 1
+
+            for _, texts in texts_at(file, np.array([row])) if row >= 0 else ():
+                if len(texts):
+                    return str(texts[0])
     except (WebtextError, ValueError, OSError):
         return None
     return None

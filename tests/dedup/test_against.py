@@ -299,3 +299,15 @@ def test_a_cut_file_and_links_are_not_taken_for_all_there_is(tmp_path: Path) -> 
     (tmp_path / "hub" / "a.jsonl").symlink_to(cut)
     with pytest.raises(InputError, match="Links out of the folder"):
         sources.known_files([str(tmp_path / "hub")])
+
+
+def test_a_document_is_found_again_by_a_name_with_the_mark(tmp_path: Path) -> None:
+    folder = tmp_path / "known"
+    folder.mkdir()
+    (folder / "c#1.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    files = sources.known_files([str(folder)])
+    ids = documents.ids(sources.decode(files[0]), np.array([1]))
+    assert documents.names(files, ids) == ["known/c#1.jsonl#2"]
+    assert documents.find_text([str(folder)], "known/c#1.jsonl#2") == "two"
+    assert documents.find_text([str(folder)], "known/c#1.jsonl#0") is None
+    assert documents.find_text([str(folder)], "known/c#1.jsonl#3") is None
