@@ -60,12 +60,12 @@ def _parquet_texts(path: str, option: str) -> list[str]:
             if sum(sizes) > MAX_UNPACKED_BYTES:
                 raise InputError(f"{option} {path}: more than {MAX_UNPACKED_BYTES:,} bytes")
             column = file.read(["text"])["text"].cast(pa.large_string())
-    except (OSError, pa.ArrowException, KeyError) as error:
+            return [text or "" for text in column.to_pylist()]
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
         raise InputError(
             f"{option} {path}: expected Parquet with a column `text` ({type(error).__name__}: "
             f"{error})"
         ) from error
-    return [text or "" for text in column.to_pylist()]
 
 
 def digest_of(path: str, option: str = "--held-out") -> str:

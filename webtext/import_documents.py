@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import zstandard
 from xxhash import xxh3_128_hexdigest
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 from corpus.run import command
 from corpus.tables.external_files import open_source
 from corpus.urls import Target, target
@@ -204,8 +204,13 @@ def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"--parquet {source}: no column {missing[0]!r}; present: {', '.join(file.schema_arrow.names)}"
             )
-        for batch in file.iter_batches(READ_ROWS, columns=names):
-            yield from batch.to_pylist()
+        try:
+            for batch in file.iter_batches(READ_ROWS, columns=names):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--parquet {source}: damaged ({first_line(error)}); get it again"
+            ) from error
 
 
 def _json_rows(source: str) -> Iterator[dict[str, Any]]:
@@ -215,7 +220,7 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(
                     f"--jsonl {source}: line {number} is not JSON ({error})"
                 ) from error

@@ -23,6 +23,7 @@ import json
 import logging
 import re
 import tomllib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -515,10 +516,14 @@ def read_bytes(path: Path) -> bytes:
 
         # One byte beyond the limit tells a file at the limit from a larger one.
         data = bytearray()
-        while piece := stream.read(min(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))):
-            data += piece
-            if len(data) > MAX_UNPACKED_BYTES:
-                raise _too_large(path, MAX_UNPACKED_BYTES)
+        try:
+            while piece := stream.read(min(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))):
+                data += piece
+                if len(data) > MAX_UNPACKED_BYTES:
+                    raise _too_large(path, MAX_UNPACKED_BYTES)
+        except zlib.error as error:
+            # No OSError, unlike other damage of gzip.
+            raise gzip.BadGzipFile(str(error)) from error
 
     return bytes(data)
 

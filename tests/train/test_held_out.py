@@ -129,3 +129,13 @@ def test_sets_of_one_name_are_refused() -> None:
     for given in (["a/x.jsonl", "b/x.parquet"], ["a b=x.jsonl"]):
         with pytest.raises(InputError, match="--texts"):
             text_sets(given)
+
+
+def test_a_parquet_file_with_bytes_that_are_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "h.parquet"
+    bad = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], "<i4")), pa.py_buffer(b"\xff\xfe")]
+    )
+    pq.write_table(pa.table({"text": bad}), path)
+    with pytest.raises(InputError, match="--held-out .*UnicodeDecodeError"):
+        read_texts(str(path))

@@ -144,7 +144,11 @@ def test_bad_rows_are_named(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]\n", b"\n\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[1]\n", b"\n\n", b"[" * 100_000],
+    ids=["empty", "cut", "list", "blank", "too deep"],
+)
 def test_broken_files_are_named(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,3 +159,27 @@ def test_broken_files_are_named(
     assert (
         bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), "--text-column", "t") == 2
     )
+
+
+def test_a_damaged_parquet_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The footer is whole; a page of data is not, or holds bytes that are no text."""
+    path, flags = tmp_path / "a.parquet", ["--text-column", "t"]
+    text = pa.array([f"text {number}" for number in range(100)])
+    pq.write_table(pa.table({"t": text}), path, compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[60:70] = b"\xff" * 10
+    path.write_bytes(data)
+    assert bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), *flags) == 2
+    assert f"{path}: damaged" in capsys.readouterr().err
+
+    offsets = pa.py_buffer(b"\x00\x00\x00\x00\x02\x00\x00\x00")
+    pq.write_table(
+        pa.table(
+            {"t": pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff\xfe")])}
+        ),
+        path,
+    )
+    assert bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), *flags) == 2
+    assert f"{path}: damaged" in capsys.readouterr().err

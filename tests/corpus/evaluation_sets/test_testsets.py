@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,27 @@ def test_real_sets(shared: Path) -> None:
 def test_the_limits_as_they_are() -> None:
     assert files.MAX_UNPACKED_BYTES == 1 << 30
     assert files.MAX_ENTRY_CHARS == 128 << 20
+
+
+@pytest.mark.parametrize(
+    ("packer", "pack"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".zst", zstandard.compress)],
+)
+def test_a_damaged_packed_file_is_refused_by_name(
+    tmp_path: Path, packer: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Wherever the damage is: zlib has an error of its own for bytes in the middle."""
+    whole = pack(LINES.encode())
+    path = tmp_path / f"set.jsonl{packer}"
+    middle = slice(len(whole) // 2, len(whole) // 2 + 4)
+    damaged = bytearray(whole)
+    damaged[middle] = b"\xff" * 4
+    start = bytearray(whole)
+    start[10:14] = b"\xff" * 4
+    for data in (whole[:-5], bytes(damaged), bytes(start)):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"set\.jsonl.*cannot be read"):
+            load_testsets([str(path)])
 
 
 @pytest.mark.parametrize(("num_bytes", "fits"), [(999, True), (1000, True), (1001, False)])
