@@ -263,7 +263,7 @@ def _read(store: Store, path: str) -> bytes | None:
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         record = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -95,6 +95,7 @@ class CommitSettings(_KnownSettings):
     shingles: _Shingles = _Shingles()
     minhash: _Minhash = _Minhash()
     threshold: Annotated[float, Field(ge=0, le=1)] = 1.0
+    against: list[str] = []
     passages: _Passages = _Passages()
     overlap: _Overlap = _Overlap()
     writer: _Writer = _Writer()

@@ -71,8 +71,17 @@ def test_a_living_owner_elsewhere_is_believed(tmp_path: Path) -> None:
         b"cut sho",
         foreign(heartbeat=10**400),
         foreign(heartbeat=float("nan"), started=10**400),
+        b"[" * 100_000,
     ],
-    ids=["silent", "dead", "another process with its id", "garbled", "no float", "no number"],
+    ids=[
+        "silent",
+        "dead",
+        "another process with its id",
+        "garbled",
+        "no float",
+        "no number",
+        "too deep",
+    ],
 )
 def test_a_stale_lock_is_taken_over(
     tmp_path: Path, record: bytes, monkeypatch: pytest.MonkeyPatch

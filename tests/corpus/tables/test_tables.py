@@ -231,6 +231,7 @@ def test_missing_table_names_its_door(tmp_path: Path) -> None:
         ("minhash", "seed", "1"), ("minhash", "seed", -1), ("minhash", "seed", 1 << 32),
         ("threshold", None, "high"), ("threshold", None, 1.5), ("passages", "min_words", -1), ("passages", "anywhere", "yes"),
         ("writer", "val_frac", "x"), ("writer", "val_frac", 2), ("overlap", "measure_n", 8), ("overlap", "measure_n", [0]),
+        ("against", None, [5]), ("against", None, "known"),
         ("links", "carry_over", "no"), ("fetch_identity", "rights", "all"), ("personal", "replace", 3),
     ],
 )  # fmt: skip
