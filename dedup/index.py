@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.config import Section
-from corpus.errors import InputError, PartitionError
+from corpus.errors import InputError, PartitionError, first_line
 from corpus.run.step import Context
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Input, Manifest, Part, earlier_batches, find_manifest
@@ -115,9 +115,8 @@ def _damage_named(store: Store, manifest: Manifest, part: Part) -> Iterator[None
         if isinstance(error, OSError) and error.errno is not None:
             raise
         path = f"{table_dir('bands', manifest.batch)}/{part.file}"
-        first_line = str(error).partition("\n")[0]
         raise PartitionError(
-            f"{store.root}/{path}: damaged ({first_line}); bring the file back, or rebuild it with "
+            f"{store.root}/{path}: damaged ({first_line(error)}); bring the file back, or rebuild it with "
             f"`webtext dedup --corpus {store.root} --batch {manifest.batch} --rebuild`"
         ) from error
 

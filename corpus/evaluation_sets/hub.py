@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 
 PREFIX = "hf:"
 REVISION = "refs/convert/parquet"
@@ -61,9 +61,8 @@ def fetch(name: str) -> list[HubFile]:
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"test set {name}: cannot be had from the hub ({reason}); name files or a folder instead"
+            f"test set {name}: cannot be had from the hub ({first_line(error)}); name files or a folder instead"
         ) from error
 
     found = _files(Path(root), fields[1], config, splits)

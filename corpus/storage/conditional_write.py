@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from corpus.errors import FatalError, RetryableError
+from corpus.errors import FatalError, RetryableError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -320,7 +320,7 @@ def _version(meta: Any) -> dict[str, str]:
 
 def _line(error: Exception) -> str:
     """The reason alone: our messages name the address themselves."""
-    return REQUEST.sub("", str(error).splitlines()[0])[:200]
+    return REQUEST.sub("", first_line(error))[:200]
 
 
 @lru_cache(maxsize=8)

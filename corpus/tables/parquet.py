@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
-from corpus.errors import SchemaError
+from corpus.errors import SchemaError, first_line
 from corpus.storage.store import Store, table_dir
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
 from corpus.tables.mentions import MentionCollector
@@ -408,9 +408,8 @@ def open_file(store: Store, path: str) -> Iterator[PartFile]:
         # Arrow raises OSError for a broken footer; one of the operating system has a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        first_line = str(error).partition("\n")[0]
         raise SchemaError(
-            f"{where}: damaged Parquet ({first_line}); {mend(store, path)}"
+            f"{where}: damaged Parquet ({first_line(error)}); {mend(store, path)}"
         ) from error
 
 

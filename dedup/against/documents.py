@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zstandard
 
-from corpus.errors import SchemaError, WebtextError
+from corpus.errors import SchemaError, WebtextError, first_line
 from corpus.storage.store import Store, open_store
 from corpus.tables.elsewhere import MARK
 from corpus.tables.parquet import PartFile, read_file
@@ -264,8 +264,7 @@ def _damage_named(file: KnownFile) -> Iterator[None]:
         # Arrow and gzip raise OSError for bad bytes; one of the operating system has a number.
         if isinstance(error, OSError) and error.errno is not None:
             raise SchemaError(f"{OPTION} {file.root}/{file.key}: {error}") from error
-        first_line = str(error).partition("\n")[0]
         raise SchemaError(
-            f"{OPTION} {file.root}/{file.key}: damaged ({first_line}); get it again, or leave "
+            f"{OPTION} {file.root}/{file.key}: damaged ({first_line(error)}); get it again, or leave "
             "it out of dedup.against"
         ) from error

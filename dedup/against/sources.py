@@ -19,7 +19,7 @@ import pyarrow as pa
 from xxhash import xxh3_128
 
 from corpus.bulk import read_many
-from corpus.errors import InputError, WebtextError
+from corpus.errors import InputError, WebtextError, first_line
 from corpus.snapshots.snapshot import read_head, snapshots
 from corpus.storage.local import local_root
 from corpus.storage.store import Store, open_corpus, open_store, table_dir
@@ -258,8 +258,7 @@ def _file(source: Source, store: Store, key: str) -> tuple[KnownFile, int]:
             digest.update(store.read_range(key, start, min(EDGE_BYTES, size - start)))
         rows = _num_rows(store, key, where, source.text) if kind == "parquet" else 0
     except (OSError, pa.ArrowException) as error:
-        first_line = str(error).partition("\n")[0]
-        raise InputError(f"{OPTION} {where}: cannot be read ({first_line})") from error
+        raise InputError(f"{OPTION} {where}: cannot be read ({first_line(error)})") from error
 
     file = KnownFile(
         root=store.root,
