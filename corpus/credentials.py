@@ -49,7 +49,8 @@ _ANSWER = re.compile(
 # Variables of the environment that hold secrets, and the fewest characters of one: "test" in a
 # message is a word.
 _SECRET_VARIABLE = re.compile(
-    r"(?:SECRET|TOKEN|PASSWORD|API_KEY|ACCESS_KEY|ACCESS_KEY_ID|ACCOUNT_KEY|__WEBHOOK|__HEARTBEAT)\Z"
+    r"(?:SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CONNECTION_STRING|__WEBHOOK|__HEARTBEAT"
+    r"|ACCESS_KEY_ID|(?:API|ACCESS|ACCOUNT|PRIVATE|SAS|SECRET|STORAGE)_KEY)\Z"
 )
 LEAST_SECRET_CHARS = 8
 

@@ -139,6 +139,8 @@ def _main(argv: Sequence[str] | None) -> int:
     )
     if args.joins and args.executor != "ray":
         raise InputError(f"--joins {args.joins}: only a Ray cluster has nodes; add --executor ray")
+    if args.joins and not os.environ.get("RAY_ADDRESS"):
+        raise InputError("--joins needs a cluster: set RAY_ADDRESS=host:port of its head")
     if freezes and args.executor != "pool":
         raise InputError(
             f"--freezes {freezes}: only --executor pool has workers to freeze; on Ray, the second "

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpus.errors import FatalError, InputError
+from corpus.errors import FatalError
 from corpus.run.progress import duration
 
 # Seconds for a node to start and to run its first task, on a busy machine.
@@ -27,9 +27,7 @@ class JoinedNode:
     """A node of one CPU, started by `ray start` with a process group of its own."""
 
     def __init__(self) -> None:
-        address = os.environ.get("RAY_ADDRESS", "")
-        if not address:
-            raise InputError("--joins needs a cluster: set RAY_ADDRESS=host:port of its head")
+        address = os.environ["RAY_ADDRESS"]
         line = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus", "1"]
         line += ["--address", address.removeprefix("ray://")]
         # Every node of a machine needs its own.
