@@ -71,10 +71,11 @@ class ChainCookies:
 
         pair, *rest = value.split(";")
         name, equals, content = pair.partition("=")
-        name, content = (name.strip(_BLANKS), content.strip(_BLANKS)) if equals else ("", name)
-        content = content.strip(_BLANKS)
+        if not equals:
+            name, content = "", name
+        name, content = name.strip(_BLANKS), content.strip(_BLANKS)
         attributes = _attributes(rest)
-        if not (name or content) or len(name) + len(content) > MAX_COOKIE_BYTES:
+        if not 0 < len((name + content).encode()) <= MAX_COOKIE_BYTES:
             return
 
         cookie = _scoped(f"{name}={content}" if name else content, url, attributes)
@@ -132,7 +133,13 @@ def _scoped(text: str, url: str, attributes: dict[str, str]) -> _Cookie | None:
 
 
 def _may_have_prefix(name: str, cookie: _Cookie, attributes: dict[str, str]) -> bool:
-    """False for names that promise more than the cookie keeps (6265bis, 4.1.3)."""
+    """False for names that promise more than the cookie keeps (6265bis, 4.1.3).
+
+    A value without a name is sent like a name, so it may not begin with a prefix.
+    """
+    if not name:
+        return not cookie.text.lower().startswith(("__secure-", "__host-"))
+
     lowered = name.lower()
     if lowered.startswith("__host-"):
         return cookie.is_secure and cookie.is_host_only and attributes.get("path") == "/"

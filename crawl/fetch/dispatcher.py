@@ -101,10 +101,10 @@ class Dispatcher:
     ) -> None:
         """Start with nothing to do; `add_rows` brings work.
 
-        `links(row)` gives a link; `total` is the number of links to end. `shard_of(key)`: the
-        shard of a pace key; jobs are handed over between shards, of this worker too. `excluded(url)`: true if
-        the link rules leave out the target of a redirect. Without `rights`, nothing is asked about
-        training. With `checks`, only rights are asked for, and no page is stored.
+        `links(row)` gives a link; `total` is the number of links to end. `shard_of(key)`: the shard
+        of a pace key; jobs are handed over between shards, of this worker too. `excluded(url)`:
+        true if the link rules leave out the target of a redirect. Without `rights`, nothing is
+        asked about training. With `checks`, only rights are asked for, and no page is stored.
         """
         self.config = config
         self.resolver = resolver

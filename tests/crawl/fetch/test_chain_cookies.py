@@ -46,9 +46,12 @@ SENT = {
     "k=1; Secure": None,
     "__Secure-k=1": None,
     "__Host-k=1; Path=/; Secure": None,
+    "__Secure-k": None,
+    "=__Host-k=1": None,
     "k=a\x01b": None,
     "k=\xe9": None,
     "k=" + "x" * 5000: None,
+    "k=" + "\xc3\xa9" * 2048: None,
 }
 
 
