@@ -10,20 +10,14 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 
+from crawl.markup import ATTRIBUTE, elements, start_pattern
+
 # Bytes of a page in which meta elements are looked for.
 HEAD_BYTES = 16 << 10
-MAX_TAG_BYTES = 2 << 10
 MAX_TAGS = 200
 MAX_ATTRIBUTES = 40
-_START = re.compile(
-    rb"<!--(?P<closed>-?>)?|<(?P<text>script|style|template|noscript|textarea|title|xmp|iframe|noembed|noframes)[\s/>]"
-    rb"|<(?P<name>meta|base)[\s/]",
-    re.IGNORECASE,
-)
-_END_OF_COMMENT = re.compile(rb"--!?>")
-_ATTRIBUTE = re.compile(
-    rb"""[\s/]*([^\s/>=][^\s/>=]*)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"'][^\s>]*)))?"""
-)
+_TEXT = rb"script|style|template|noscript|textarea|title|xmp|iframe|noembed|noframes"
+_START = start_pattern(_TEXT, rb"(?:meta|base)(?=[\s/])")
 # Without a semicolon, browsers leave most references in attributes alone: `&copy=1` is a parameter.
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SECONDS = re.compile(r"[ \t\n\f\r]*(?:([0-9]+)|(?=\.))[0-9.]*(?=[;, \t\n\f\r]|\Z)")
@@ -33,28 +27,9 @@ _URL_NAME = re.compile(r"url[ \t\n\f\r]*=[ \t\n\f\r]*", re.IGNORECASE)
 
 def meta_elements(body: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
     """(`meta` or `base`, attributes) of a page's head, in their order. Linear in its length."""
-    head = body[:HEAD_BYTES]
-    lowered = head.lower()
-    position = 0
-
-    for _ in range(MAX_TAGS):
-        found = _START.search(head, position)
-        if found is None:
-            return
-
-        position = found.end()
-        if found["name"] is not None:
-            tag = head[position - 1 : position + MAX_TAG_BYTES]
-            yield found["name"].decode().lower(), _attributes(tag)
-        elif found["text"] is not None:
-            position = lowered.find(b"</" + found["text"].lower(), position)
-            if position < 0:
-                return
-        elif found["closed"] is None:
-            end = _END_OF_COMMENT.search(head, position)
-            if end is None:
-                return
-            position = end.end()
+    for name, tag in elements(body[:HEAD_BYTES], _START, MAX_TAGS):
+        if name in (b"meta", b"base"):
+            yield name.decode(), _attributes(tag[1 + len(name) :])
 
 
 def _attributes(tag: bytes) -> dict[str, str]:
@@ -62,7 +37,7 @@ def _attributes(tag: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     position = 0
     for _ in range(MAX_ATTRIBUTES):
-        match = _ATTRIBUTE.match(tag, position)
+        match = ATTRIBUTE.match(tag, position)
         if match is None:
             break
         position = match.end()

@@ -15,11 +15,11 @@ from itertools import chain, islice
 from urllib.parse import urljoin, urlsplit
 
 from corpus.rights.statements import HEADER, INLINE, LINK, META, Statement
+from crawl.markup import MAX_TAG_BYTES, elements, start_pattern
 from crawl.rights import content_signal, content_usage, licences, robots_tags, rsl, tdmrep
 
 # Bytes of a page in which elements are looked for.
 MAX_SCANNED_BYTES = 1 << 20
-MAX_TAG_BYTES = 2 << 10
 MAX_TAGS = 2000
 MAX_ATTRIBUTES = 40
 _META_WORDS = (b"noai", b"noml", b"noimageai", b"noarchive", b"tdm-")
@@ -27,11 +27,8 @@ _META_WORDS = (b"noai", b"noml", b"noimageai", b"noarchive", b"tdm-")
 _LICENCE_MARK = re.compile(rb"rel\s*=\s*[\"']?[^\"'<>]{0,60}\blicense\b")
 # Bytes around the word that are searched for the rest of the mark.
 MAX_MARK_BYTES = 256
-_START = re.compile(
-    rb"<!--|<(script|style|template|noscript|textarea|title)\b|<(meta|link)[\s/]"
-    rb"|<(a)\s(?=[^<>]{0,600}license)",
-    re.IGNORECASE,
-)
+_TEXT = rb"script|style|template|noscript|textarea|title"
+_START = start_pattern(_TEXT, rb"(?:meta|link)(?=[\s/])|a(?=\s[^<>]{0,600}license)")
 _TAG = re.compile(rb"""<[a-z]+((?:[^>"']|"[^"]*"|'[^']*')*+)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
     rb"""([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""", re.IGNORECASE
@@ -127,18 +124,16 @@ def _licence_links(headers: Sequence[str]) -> list[str]:
     return [target for header in headers for target in _LICENCE_LINK.findall(header)]
 
 
-def _read_elements(
-    elements: _Elements, page_url: str, product_token: str, rights: PageRights
-) -> None:
-    metas = elements.metas
+def _read_elements(found: _Elements, page_url: str, product_token: str, rights: PageRights) -> None:
+    metas = found.metas
     rights.statements += robots_tags.read_metas(metas, product_token)
     reservations = [content for name, content in metas if name == tdmrep.RESERVATION]
     policies = [content for name, content in metas if name == tdmrep.POLICY]
     rights.statements += tdmrep.read_fields(reservations, policies, META)
-    rights.statements += licences.read_links(elements.licences, LINK, "rel=license")
+    rights.statements += licences.read_links(found.licences, LINK, "rel=license")
 
-    _add_urls(rights, elements.rsl_links, LINK, page_url)
-    for document in elements.rsl_scripts:
+    _add_urls(rights, found.rsl_links, LINK, page_url)
+    for document in found.rsl_scripts:
         rights.statements += rsl.read_document(
             document, page_url, place=INLINE, where=f"script {rsl.MEDIA_TYPE}", embedded=True
         )
@@ -169,35 +164,18 @@ class _Elements:
     @classmethod
     def find(cls, body: bytes) -> _Elements:
         """Parse a page, in time linear in its length."""
-        elements = cls()
-        lowered = body.lower()
-        position = 0
-        for _ in range(MAX_TAGS):
-            found = _START.search(body, position)
-            if found is None:
-                break
+        found = cls()
+        for name, piece in elements(body, _START, MAX_TAGS):
+            if name in (b"meta", b"link", b"a"):
+                found._take_tag(name, piece)
+            elif name == b"script":
+                found._take_script(piece)
 
-            if found.group() == b"<!--":
-                end = body.find(b"-->", found.end())
-            elif found[1] is not None:
-                end = lowered.find(b"</" + found[1].lower(), found.end())
-                end = len(body) if end < 0 else end
-                elements._take_script(found[1].lower(), body[found.start() : end])
-            else:
-                end = found.end()
-                elements._take_tag(
-                    (found[2] or found[3]).lower(),
-                    body[found.start() : found.start() + MAX_TAG_BYTES],
-                )
-            if end < 0:
-                break
-            position = max(end, found.end())
+        return found
 
-        return elements
-
-    def _take_script(self, name: bytes, text: bytes) -> None:
+    def _take_script(self, text: bytes) -> None:
         start, _, content = text.partition(b">")
-        if name == b"script" and rsl.MEDIA_TYPE.encode() in start.lower():
+        if rsl.MEDIA_TYPE.encode() in start.lower():
             content = content.strip().removeprefix(b"<![CDATA[").removesuffix(b"]]>")
             self.rsl_scripts.append(content)
 

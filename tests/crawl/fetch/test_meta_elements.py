@@ -57,6 +57,8 @@ PAGES = {
     "<meta name='http-equiv=refresh' content='0;/no'>": None,
     "<meta content='0;/no' content='9' http-equiv='refresh-x'>": None,
     "<meta content='a>b' http-equiv=refresh content='0;/no'>": None,
+    "<meta name=d content='<script> <!--'><meta http-equiv=refresh content='0;/to'>": "/to",
+    "<meta name=d content='<meta http-equiv=refresh content=0;/no>'>": None,
     "<title><meta http-equiv=refresh content='0;/no'></title>": None,
     "<textarea><meta http-equiv=refresh content='0;/no'></textarea>": None,
     "<template><meta http-equiv=refresh content='0;/no'></template>": None,
