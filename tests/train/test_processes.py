@@ -23,7 +23,7 @@ from torch.distributed.run import main as torchrun
 from corpus.storage.store import open_store
 from tests.train.doors import arguments, last_json, weights
 from tests.train.fakes import KilledError, config, metrics, raising, trained
-from tests.train.worlds import STOPPED, forked, train_in_world
+from tests.train.worlds import STOPPED, forked, leave_before_model, train_in_world
 from train import run
 from train.checkpoints.checkpoint import Checkpoints
 
@@ -166,6 +166,17 @@ def test_ranks_of_torchrun_try_one_rate_after_the_other(corpus: Path, tmp_path: 
     assert found[0]["best"] == found[1]["best"]
     for alone, together in zip(found[0]["rates"], found[1]["rates"], strict=True):
         assert alone["perplexity"] == pytest.approx(together["perplexity"], rel=1e-5)
+
+
+def test_a_world_is_left_while_a_thread_of_it_still_needs_the_interpreter() -> None:
+    """One in five ranks hung so: the model's reducer ended the group, and waited for its thread."""
+    stores = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in range(20)]
+    ports = [store.port for store in stores]
+    ranks = [forked(leave_before_model, rank, 2, ports) for rank in range(2)]
+    for rank in ranks:
+        rank.join(PATIENCE_S)
+        rank.kill()
+    assert [rank.exitcode for rank in ranks] == [0, 0]
 
 
 @pytest.fixture

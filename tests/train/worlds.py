@@ -12,6 +12,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
 from corpus.errors import FatalError, Interrupted
 from tests.train.fakes import FakeStream, config, job
 from train.config import RuntimeConfig
@@ -103,6 +106,22 @@ def _rank(
         raise SystemExit(STOPPED) from None
     finally:
         leave_world(world)
+
+
+def leave_before_model(rank: int, size: int, ports: list[int]) -> None:
+    """Join worlds of the stores at `ports`; leave each before the model goes, as a run's end does."""
+    for port in ports:
+        place = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True,
+        }  # fmt: skip
+        os.environ.update({key: str(value) for key, value in place.items()})
+        world = join_world(RuntimeConfig(device="cpu", num_threads=1, rank_timeout_s=60))
+        network = DistributedDataParallel(torch.nn.Linear(2, 2))
+        world.gather(rank)
+        world.in_background().gather(rank)
+        leave_world(world)
+        del network
 
 
 def fail_in_evaluation(trainer: Trainer) -> None:

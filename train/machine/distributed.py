@@ -143,9 +143,16 @@ def join_world(
     )
 
 
+# Groups that were left, kept to the end of the process. DDP's reducer may outlive `leave_world`; if
+# it then held a group's last reference, it would end the group with the interpreter's lock held,
+# and wait for a thread of gloo that waits for the lock: a run that is done would never end.
+_left: list[Any] = []
+
+
 def leave_world(world: World) -> None:
     """Take down the process group of `join_world`."""
     if world.owns_group:
+        _left.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
