@@ -25,6 +25,7 @@ import zstandard
 
 from bench.material import shared
 from bench.measure import Contestant, Turn, Work, arguments, compare, show
+from crawl.fetch.meta_elements import meta_elements
 
 NUM_ADDRESSES = 64
 CONCURRENCY = 64
@@ -180,13 +181,19 @@ def documents(limit: int) -> list[bytes]:
             archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115
             names = (member for member in archive if member.isfile() and "htm" in member.name)
             files = (archive.extractfile(member) for member in names)
-            sites.append([file.read() for file in files if file is not None])
+            read = [file.read() for file in files if file is not None]
+            # Only ours follows a refresh, and its target is not served.
+            sites.append([body for body in read if not _has_refresh(body)])
 
     found: list[bytes] = []
     for rank in range(max(map(len, sites))):
         found += [site[rank] for site in sites if rank < len(site)]
 
     return [found[i % len(found)] for i in range(limit)]
+
+
+def _has_refresh(body: bytes) -> bool:
+    return any(each.get("http-equiv", "").lower() == "refresh" for _, each in meta_elements(body))
 
 
 @contextlib.contextmanager
@@ -216,7 +223,7 @@ def _serve(bodies: list[bytes], sender: Any) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1]
-                if not path[1:-5].isdigit():  # robots.txt, and the target of a page's refresh
+                if not path[1:-5].isdigit():  # robots.txt
                     writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
                 else:
                     body = bodies[int(path[1:-5])]

@@ -18,6 +18,8 @@ FREE = -1
 UNEVEN_FRAC = 0.1
 # Links fewer than this are not worth a move: any worker ends them while domains rest.
 LEAST_GAP = 64.0
+# Between the estimates of two owners, and of one over some minutes.
+MOST_DRIFT = 2.0
 # Workers that a shard may lose before its links are suspected of killing them.
 MOST_LOST = 20
 
@@ -36,9 +38,16 @@ class Roster:
     """Lives that ever owned the shard: their states have its retry times and paces."""
     num_lost: list[int]
     """Owners that the shard lost to crashes."""
+    num_left: list[int] = field(default_factory=list)
+    """All links left, counted with `weights`."""
+    servable: float = 0.0
+    """Links of one domain that count in `weights`: those that could be fetched before the end."""
     members: list[int] = field(default_factory=list)
     next_life: int = 0
     version: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_left = self.num_left or [0] * len(self.owners)
 
     @classmethod
     def empty(cls, num_shards: int) -> Roster:
@@ -81,6 +90,15 @@ class Roster:
         self.is_done[shard] = False
         self.weights[shard] = max(1.0, self.weights[shard])
 
+    def count_up_to(self, servable: float) -> None:
+        """Let another number of links per domain count, unless it differs little.
+
+        All owners then count anew, so that loads of one version are comparable.
+        """
+        if not self.servable / MOST_DRIFT <= servable <= self.servable * MOST_DRIFT:
+            self.servable = servable
+            self.weights = [0.0] * len(self.owners)
+
     def remove(self, life: int, *, lost: bool) -> None:
         """Take a worker off, and free its shards. `lost`: it crashed and did not leave."""
         self.members = [member for member in self.members if member != life]
@@ -117,7 +135,11 @@ class Roster:
 
         owners = np.array(self.owners)
         weights = np.where(self.is_done, 0.0, self.weights)
-        return balance(owners, weights, self.members, least=LEAST_GAP)
+        num_left = np.where(self.is_done, 0, self.num_left).sum()
+        # While hosts rest, only some of their links count as load. The gap is one of links.
+        least = LEAST_GAP * weights.sum() / max(1, num_left)
+
+        return balance(owners, weights, self.members, least=least)
 
 
 def balance(

@@ -130,6 +130,7 @@ class Tender:
         self._is_done: set[int] = set()
         self._past: dict[str, Any] = {}
         self._weighed_at = self._clock()
+        self._weighed_for: list[int] = []
         self.is_finished = False
         self.has_changed = False
         """True if the last look changed the roster."""
@@ -392,13 +393,19 @@ class Tender:
     def _weigh(self, roster: Roster) -> None:
         now = self._clock()
         own = self._hops.keys() - self._leaving.keys() - self._is_done
-        if now - self._weighed_at < WEIGH_S and all(roster.weights[shard] for shard in own):
+        is_recent = now - self._weighed_at < WEIGH_S and roster.members == self._weighed_for
+        if is_recent and all(roster.weights[shard] for shard in own):
             return
 
-        self._weighed_at = now
-        left = sum(w for w, done in zip(roster.weights, roster.is_done, strict=True) if not done)
+        self._weighed_at, self._weighed_for = now, [*roster.members]
+        for shard in own:
+            roster.num_left[shard] = self._dispatcher.left[shard]
+        # Not of the weights: an earlier estimate has cut them, and would repeat itself.
+        left = sum(n for n, done in zip(roster.num_left, roster.is_done, strict=True) if not done)
         horizon_s = left / (max(1, len(roster.members)) * PAGES_PER_S)
-        weights = self._dispatcher.weights(max(1.0, horizon_s / max(0.05, self._terms.delay_s)))
+        roster.count_up_to(max(1.0, horizon_s / max(0.05, self._terms.delay_s)))
+
+        weights = self._dispatcher.weights(roster.servable)
         for shard in own:
             roster.weights[shard] = max(1.0, float(weights[shard]))
 

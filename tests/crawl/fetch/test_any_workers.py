@@ -50,6 +50,8 @@ COMMIT_S, SLOWEST_S = 5.0, 100_000.0
 CALL_S = 0.15
 # Time after which the heartbeat of a killed worker may have missed a request (`_quiet_until`).
 QUIET_S = 1.0 + DELAY_S * 1.1
+# The crawl's own, before the small ones of this module's worlds.
+LEAST_GAP, WEIGH_S = roster.LEAST_GAP, tending.WEIGH_S
 # A page's end: its reason, its last address and its redirects.
 End = tuple[Reason | None, str, tuple[str, ...]]
 
@@ -608,6 +610,44 @@ def test_workers_on_an_object_store_divide_the_pace_of_an_address(events: list[E
         for last in range(first + 1, len(began_at)):
             least_s = (last - first) * interval_s - most_early_s
             assert began_at[last] - begin >= least_s - 1e-6, (first, last)
+
+
+@pytest.mark.parametrize(
+    ("is_local", "pages", "within_s"), [(True, 16, 8.0), (False, 16, 20.0)], ids=["local", "remote"]
+)
+def test_a_worker_that_joins_gets_its_share_and_a_leaver_s_is_taken(
+    is_local: bool, pages: int, within_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While hosts rest as well: each counted as one link then, and no gap of theirs was ever 64."""
+    monkeypatch.setattr(roster, "LEAST_GAP", LEAST_GAP)
+    monkeypatch.setattr(tending, "WEIGH_S", WEIGH_S)
+    links = [f"http://a.d{n}.test/{page}" for n in range(10, 50) for page in range(pages)]
+    rules = {link.split("/")[2]: "missing" for link in links}
+    world = World(links, {}, frozenset(), frozenset(), rules)
+    # Of two workers, the event at an even number of seconds concerns the first.
+    joins_at, leaves_at = 5.0, 2.0 * round(within_s / 2 + 3)
+    events = [Event(joins_at, "join"), Event(leaves_at, "leave")]
+    crawl = Crawl(world, Fleet(24, 1, 1 << 20, events), is_local=is_local)
+
+    async def look(at: float) -> roster.Roster:
+        await asyncio.sleep(1000.0 + at - asyncio.get_running_loop().time())
+        return roster.Roster.parse(crawl.store.data["fleet/roster.json"])
+
+    async def run() -> tuple[roster.Roster, ...]:
+        looks = look(joins_at + within_s), look(leaves_at + within_s)
+        *seen, _ = await asyncio.gather(*looks, crawl.run())
+        return (*seen,)
+
+    loop = VirtualLoop()
+    joined, left = loop.run_until_complete(asyncio.wait_for(run(), SLOWEST_S))
+    loop.close()
+    hosts = Counter(joined.owners[crawl.owner(f"http://{host}/")] for host in rules)
+    assert hosts.keys() == {0, 1}
+    assert min(hosts.values()) >= 16, "about half of forty"
+    undone = [o for o, done in zip(left.owners, left.is_done, strict=True) if not done]
+    assert {*undone} == {1}
+    assert {len(ends) for ends in crawl.ends().values()} == {1}
+    assert len(crawl.ends()) == len(links)
 
 
 def test_what_becomes_durable_while_a_shard_is_opened_is_not_missed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -26,7 +27,7 @@ from crawl.fetch.settings import FetchConfig, deadline_at
 from crawl.outcomes import Reason
 from tests.crawl.loopback import Batch, Web, assert_polite, moved, serving, stored
 from tests.support import faulty_network
-from tests.support.ray_head import running_head
+from tests.support.ray_head import free_port, running_head
 
 ADDRESSES = 64
 DELAY_S = 0.1
@@ -74,14 +75,20 @@ def batch(folder: Path, web: Web, num_domains: int, **config: Any) -> Batch:
     return Batch(folder, str(folder / "corpus"), web.port, {**settings, **config})
 
 
-def assert_law_abiding(web: Web, pages: list[dict[str, Any]], urls: list[str], root: str) -> None:
+def assert_law_abiding(
+    web: Web,
+    pages: list[dict[str, Any]],
+    urls: list[str],
+    root: str,
+    delay_s: float = DELAY_S,
+) -> None:
     """Each link one row, each stored page one record that it points to, each domain at one pace whoever asks."""
     assert sorted(row["url"] for row in pages) == sorted(urls)
     assert {row["reason"] for row in pages} == {None}
     groups = defaultdict(list)
     for host in {hit.host for hit in web.hits}:
         groups[registered_domain(host)].append(host)
-    assert_polite(web, DELAY_S, groups=groups)
+    assert_polite(web, delay_s, groups=groups)
     store = open_store(root)
     kept = Counter(
         (path, *response)
@@ -229,10 +236,42 @@ def join_cluster(environment: dict[str, str], folder: Path) -> subprocess.Popen[
     """A node of two CPUs that joins the cluster."""
     ray = Path(sys.executable).parent / "ray"
     join = [str(ray), "start", "--address", environment["HEAD_ADDRESS"], "--num-cpus", "2"]
+    # Every node of a machine needs its own.
+    join += ["--dashboard-agent-listen-port", str(free_port())]
     with (folder / "node.log").open("wb") as log:
         return subprocess.Popen(
             [*join, "--block", "--disable-usage-stats"], env=environment, stdout=log, stderr=log
         )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [[], ["--workers", "4"]], ids=["elastic", "four"])
+def test_a_node_that_joins_ray_takes_shards(tmp_path: Path, workers: list[str]) -> None:
+    """In the middle of a fetch: its workers get shards, and no domain is asked by two."""
+    with serving(Web(), ADDRESSES) as web, running_head(tmp_path) as environment:
+        urls = scripted(web, 60, 100)
+        run = batch(tmp_path, web, 60, shards=24, delay_s=1.0)
+        run.links(urls)
+        with pytest.MonkeyPatch.context() as patch:
+            use_cluster(environment, patch)
+            process = run.start("--executor", "ray", *workers)
+            wait_until(lambda: len(web.hits) > 60, process)
+            node = join_cluster(environment, tmp_path)
+            try:
+                _, errors = process.communicate(timeout=600)
+            finally:
+                for pid in [node.pid, *descendants(node.pid)]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                node.wait()
+
+        assert process.returncode == 0, errors
+        pages = run.pages()
+        assert_law_abiding(web, pages, urls, run.root, delay_s=1.0)
+        stored_by = Counter(row["warc_file"].rpartition("-")[0] for row in pages)
+        assert len(stored_by) == 4, "the head has two CPUs, the node as many"
+        assert min(stored_by.values()) > len(urls) / 20
 
 
 @pytest.mark.soak

@@ -91,6 +91,26 @@ def test_the_first_worker_leaves_shares_for_those_that_start_with_it() -> None:
     assert roster.moves() == {}, "some are free, and none is counted"
 
 
+def test_links_left_decide_if_a_move_is_worth_it() -> None:
+    """Of hosts that rest, one link each counts: 64 links are few of a batch, not few of its hosts."""
+    roster = Roster.empty(8)
+    roster.members = [0, 1]
+    for shard in range(8):
+        roster.own(shard, 0)
+    roster.count_up_to(1.0)
+    assert roster.moves() == {}, "nothing is counted"
+    roster.weights = [4.0] * 8
+    roster.num_left = [200] * 8
+    assert [*roster.moves().values()] == [1] * 4
+    roster.num_left = [7] * 8
+    assert roster.moves() == {}
+    roster.count_up_to(1.9)
+    assert roster.weights == [4.0] * 8, "loads are comparable"
+    roster.count_up_to(2.1)
+    assert roster.weights == [0.0] * 8
+    assert Roster.parse(roster.dump()) == roster
+
+
 class Clock:
     now = 1000.0
 
