@@ -25,7 +25,8 @@ from shards.reader import Source
 from train.checkpoints.checkpoint import Checkpoint, Checkpoints
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
-from train.gpt2.huggingface import FILES, check_tokenizer, read_hf
+from train.gpt2.hf_files import files_of_model
+from train.gpt2.huggingface import check_tokenizer, read_hf, read_hf_shape
 from train.gpt2.pretrained import file_digest
 from train.gpt2.shape import Shape
 
@@ -85,7 +86,8 @@ def find_parent(store: Store, config: TrainConfig, snapshot: Snapshot) -> Parent
 
 def load_hf_weights(model: nn.Module, folder: Path) -> None:
     """Fill a model of one process or a share of it with the weights of a Hugging Face folder."""
-    theirs = read_hf(folder).state_dict()
+    wte = model.get_parameter("wte.weight")
+    theirs = read_hf(folder, vocab_size=wte.shape[0]).state_dict()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             tensor.copy_(_like(theirs[name], tensor))
@@ -136,7 +138,7 @@ def inherited_shape(config: TrainConfig, store: Store) -> TrainConfig:
 
     folder = _hf_folder(config.init_from)
     if folder is not None:
-        shape = asdict(read_hf(folder).shape)
+        shape = asdict(read_hf_shape(folder))
     else:
         shape = _identity(store, _run_and_checkpoint(config.init_from)[0])["shape"]
     model = config.model.model_copy(update={name: shape[name] for name in sizes - {"preset"}})
@@ -194,9 +196,10 @@ def _hf_parent(store: Store, folder: Path, shape: Shape, config: TrainConfig) ->
             f"train.init_from = {config.init_from!r}: a Hugging Face folder has weights only; "
             "set train.init_state='weights'"
         )
-    _check_shape(config.init_from, asdict(read_hf(folder).shape), shape)
+    theirs = read_hf(folder, vocab_size=shape.vocab_size).shape
+    _check_shape(config.init_from, asdict(theirs), shape)
     check_tokenizer(folder, store.read_bytes("tokenizer/tokenizer.json"))
-    digests = [file_digest(folder / name) for name in FILES if (folder / name).is_file()]
+    digests = [file_digest(path) for path in files_of_model(folder)]
     return Parent(
         {"folder": str(folder), "step": 0, "weights": fingerprint(digests)}, folder, None, None
     )

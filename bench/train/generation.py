@@ -106,7 +106,8 @@ def transformers(source: dict[str, Any]) -> Work:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from train.gpt2.huggingface import hf_config, hf_weights
+    from train.gpt2.hf_config import hf_config
+    from train.gpt2.huggingface import hf_weights
 
     theirs = GPT2LMHeadModel(GPT2Config(**hf_config(Shape(**source["shape"]), VOCAB - 1))).eval()
     weights = hf_weights(_model(source))

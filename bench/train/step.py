@@ -1,10 +1,11 @@
-"""A training step of GPT-2: ours, Hugging Face's model and nanoGPT's, from the same weights.
+"""A training step of GPT-2: ours, Hugging Face's model, nanoGPT's and litgpt's.
 
-Two measurements per contestant. Losses: 50 steps of a small model with the whole vocabulary, each
-contestant with its own optimizer and equal hyperparameters. Speed and memory: steps of `--preset`
-on `--batch` sequences of its context, in float32 on the CPU. nanoGPT takes part if `--nanogpt`
-names a checkout (a folder with model.py). `peak_rss_mb` includes the libraries; `base_mb` is the
-memory before a model is created.
+Two measurements per contestant. Losses: 50 steps of a small model with the whole vocabulary, from
+the same weights, each contestant with its own optimizer and equal hyperparameters. Speed and
+memory: steps of `--preset` on `--batch` sequences of its context, in float32 on the CPU. nanoGPT
+takes part if `--nanogpt` names a checkout (a folder with model.py). litgpt has no GPT-2: its model
+has the same matrices and rotary positions, so only its speed and memory compare. `peak_rss_mb`
+includes the libraries; `base_mb` is the memory before a model is created.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def main() -> None:
     contestants = [
         Contestant("ours", ours),
         Contestant("transformers", transformers, "transformers"),
+        Contestant("litgpt", litgpt, "litgpt"),
     ]
 
     if args.nanogpt:
@@ -165,10 +167,50 @@ def nanogpt(source: dict[str, Any]) -> Work:
     return _turn(source, "nanogpt", build)
 
 
+def litgpt(source: dict[str, Any]) -> Work:
+    """The sizes of GPT-2 in litgpt's model, with the loss and optimizer of its pre-training."""
+    import torch
+    from litgpt.config import Config
+    from litgpt.model import GPT
+    from litgpt.utils import chunked_cross_entropy
+
+    def build(shape: Shape, weights: dict[str, Any] | None) -> Step:
+        sizes = vars(shape)
+        model = GPT(
+            Config(
+                name="gpt2",
+                **sizes,
+                padded_vocab_size=shape.vocab_size,
+                attn_bias=True,
+                parallel_residual=False,
+                gelu_approximate="tanh",
+            )
+        )
+        # Its `tie_embeddings`, without which the model has 39 million parameters more.
+        model.transformer.wte.weight = model.lm_head.weight
+        model.train()
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=RATE, betas=BETAS, weight_decay=DECAY, fused=False
+        )
+
+        def step(rows: np.ndarray) -> float:
+            tokens, targets = _pair(rows)
+            loss = chunked_cross_entropy(model(tokens), targets)
+            return _update(loss, model, optimizer)
+
+        return step
+
+    return _turn(source, "litgpt", build, same_model=False)
+
+
 def _turn(
-    source: dict[str, Any], name: str, build: Callable[[Shape, dict[str, Any] | None], Step]
+    source: dict[str, Any],
+    name: str,
+    build: Callable[[Shape, dict[str, Any] | None], Step],
+    *,
+    same_model: bool = True,
 ) -> Work:
-    """Compute the small model's losses, then return the timed work: steps of the large model."""
+    """Compute the small model's losses once, then return the timed work: steps of the large model."""
     import torch
     from safetensors.torch import load_file
 
@@ -176,11 +218,13 @@ def _turn(
     folder = Path(source["folder"])
     tokens = np.load(folder / "tokens.npy")
     base = peak_rss_mb()
-    small = build(Shape(**SMALL, vocab_size=VOCAB), load_file(folder / "weights.safetensors"))
-    rows = _rows(tokens, SMALL["block_size"], SMALL_BATCH)
-    losses = [small(next(rows)) for _ in range(SMALL_STEPS)]
-    (folder / f"{name}.json").write_text(json.dumps(losses))
-    del small
+    losses = folder / f"{name}.json"
+    if same_model and not losses.exists():
+        small = build(Shape(**SMALL, vocab_size=VOCAB), load_file(folder / "weights.safetensors"))
+        rows = _rows(tokens, SMALL["block_size"], SMALL_BATCH)
+        losses.write_text(json.dumps([small(next(rows)) for _ in range(SMALL_STEPS)]))
+        del small
+
     shape = Shape(**source["shape"])
     large = build(shape, None)
     rows = _rows(tokens, shape.block_size, source["batch"])
@@ -249,7 +293,7 @@ def _initial_weights(folder: str) -> None:
 
 
 def _hf_config(shape: Shape) -> dict[str, Any]:
-    from train.gpt2.huggingface import hf_config
+    from train.gpt2.hf_config import hf_config
 
     return hf_config(shape, VOCAB - 1)
 
@@ -261,10 +305,13 @@ def _is_projection(name: str) -> bool:
 
 
 def _add_loss_differences(result: dict[str, Any], folder: str) -> None:
-    """`max_loss_diff` of each contestant: how far its 50 losses are from ours at most."""
+    """`max_loss_diff` of each contestant with our model: how far its 50 losses are from ours at most."""
     mine = json.loads((Path(folder) / "ours.json").read_text())
     for row in result["contestants"]:
-        theirs = json.loads((Path(folder) / f"{row['name']}.json").read_text())
+        losses = Path(folder) / f"{row['name']}.json"
+        if not losses.exists():
+            continue
+        theirs = json.loads(losses.read_text())
         row["quality"]["loss_step_50"] = round(theirs[-1], 5)
         row["quality"]["max_loss_diff"] = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from corpus.errors import InputError
+from corpus.printable import printable
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
-from train.gpt2.huggingface import END_OF_TEXT, FILES, fetch_hf, model_from_hf
+from train.gpt2.hf_files import CONFIG, TOKENIZER, files_of_model
+from train.gpt2.huggingface import END_OF_TEXT, fetch_hf, read_hf
 from train.machine.distributed import World
 
 
@@ -39,9 +38,15 @@ class PretrainedTokenizer:
 def _tokenizer(file: Path) -> Tokenizer:
     """The tokenizer for whole texts, without special tokens.
 
-    Truncation and padding left in the file by a fine-tuning are removed.
+    Truncation and padding left in the file by a fine-tuning are removed. Raises: InputError.
     """
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        # The library has no class of errors of its own.
+        reason = printable(str(error), max_chars=200)
+        raise InputError(f"{file}: {reason}; expected the tokenizer of a GPT-2") from error
+
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
@@ -61,20 +66,15 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
     architecture.
     """
     folder = Path(name) if Path(name).is_dir() else fetch_hf(name)
-    for file in FILES:
+    for file in (CONFIG, TOKENIZER):
         if not (folder / file).is_file():
             raise InputError(f"--model {name}: no {file}; expected the folder of a GPT2LMHeadModel")
 
     try:
-        model = model_from_hf(
-            json.loads((folder / "config.json").read_text("utf-8")),
-            load_file(folder / "model.safetensors"),
-        )
-        tokenizer = _tokenizer(folder / "tokenizer.json")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"--model {name}: {error}; expected the folder of a GPT2LMHeadModel"
-        ) from error
+        model = read_hf(folder)
+    except InputError as error:
+        raise InputError(f"--model {error}") from error
+    tokenizer = _tokenizer(folder / TOKENIZER)
 
     end_of_text = tokenizer.token_to_id(END_OF_TEXT)
     if end_of_text is None:
@@ -91,5 +91,5 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         identity={},
         described={"snapshot": None},
         step=0,
-        weights=fingerprint([file_digest(folder / file) for file in FILES]),
+        weights=fingerprint([file_digest(path) for path in files_of_model(folder)]),
     )

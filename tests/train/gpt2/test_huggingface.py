@@ -18,7 +18,8 @@ from corpus.errors import InputError
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.gpt2 import huggingface
-from train.gpt2.huggingface import hf_config, hf_weights, model_from_hf, read_hf, write_hf
+from train.gpt2.hf_config import hf_config
+from train.gpt2.huggingface import hf_weights, model_from_hf, read_hf, write_hf
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
 from train.gpt2.shape import Shape
@@ -40,41 +41,6 @@ def write(folder: Path, net: GPT2, **changes: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(hf_config(SHAPE, 0) | changes))
     save_file(hf_weights(net), folder / "model.safetensors", metadata={"format": "pt"})
-
-
-@pytest.fixture(scope="module")
-def transformers() -> Any:
-    return pytest.importorskip("transformers")
-
-
-TOKENS = torch.randint(0, 60, (2, 16), generator=torch.Generator().manual_seed(3))
-
-
-def test_their_model_with_our_weights_gives_our_logits(tmp_path: Path, transformers: Any) -> None:
-    net = model()
-    write(tmp_path, net)
-    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(theirs(TOKENS).logits, net.logits(TOKENS), rtol=1e-4, atol=1e-4)
-
-
-def test_our_model_with_their_weights_gives_their_logits(tmp_path: Path, transformers: Any) -> None:
-    torch.manual_seed(1)
-    config = transformers.GPT2Config(
-        n_layer=2,
-        n_head=4,
-        n_embd=32,
-        n_positions=16,
-        vocab_size=60,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    theirs = transformers.GPT2LMHeadModel(config).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    theirs.save_pretrained(tmp_path)
-    ours = read_hf(tmp_path).eval()
-    torch.testing.assert_close(ours.logits(TOKENS), theirs(TOKENS).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_there_and_back_is_the_same(tmp_path: Path) -> None:
