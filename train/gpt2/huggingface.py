@@ -229,19 +229,18 @@ def read_hf_shape(folder: Path, vocab_size: int | None = None) -> Shape:
         shape = read_config(folder).shape
     except (OSError, ValueError, InputError) as error:
         raise InputError(f"{folder}: {error}") from error
-    return replace(shape, vocab_size=vocab_size) if _is_padded(shape, vocab_size) else shape
+    if vocab_size is None or not _is_padded(shape, vocab_size):
+        return shape
+    return replace(shape, vocab_size=vocab_size)
 
 
-def _is_padded(shape: Shape, vocab_size: int | None) -> bool:
+def _is_padded(shape: Shape, vocab_size: int) -> bool:
     """True if the embedding has rows for a rounder number of words than there are.
 
     nanoGPT and llm.c train 50,304 rows for 50,257 words: the next multiple of 64 or 128.
     """
-    return (
-        vocab_size is not None
-        and shape.vocab_size % 8 == 0
-        and 0 < shape.vocab_size - vocab_size < MAX_PADDING
-    )
+    extra = shape.vocab_size - vocab_size
+    return shape.vocab_size % 8 == 0 and 0 < extra < MAX_PADDING
 
 
 def _without_padding(model: GPT2, vocab_size: int, folder: Path) -> GPT2:
@@ -301,15 +300,15 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
 
     try:
         document = json.loads(path.read_text("utf-8"))
-        return _token_ids(document) if path.name == TOKENIZER else dict(document)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return _token_ids(document) if path.name == TOKENIZER else {**document}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = _shown(repr(error))
         raise InputError(f"{path}: {reason}; expected the tokenizer of a GPT-2") from error
 
 
 def _token_ids(document: Any) -> dict[str, int]:
     """Ids of a tokenizer.json, with those of tokens that a fine-tuning has added."""
-    added = {each["content"]: each["id"] for each in document.get("added_tokens") or ()}
+    added = {str(each["content"]): each["id"] for each in document.get("added_tokens") or ()}
     return {**document["model"]["vocab"], **added}
 
 

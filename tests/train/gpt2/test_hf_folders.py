@@ -389,3 +389,25 @@ def test_tokens_of_older_files_and_added_ones_count(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(added))
     with pytest.raises(InputError, match="token '<pad>' has id 2 there, None in"):
         check_tokenizer(tmp_path, ours)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "[" * 100_000,
+        '{"model": []}',
+        '{"model": {"vocab": 5}}',
+        '{"model": {"vocab": {}}, "added_tokens": 5}',
+        '{"model": {"vocab": {}}, "added_tokens": [5]}',
+        '{"model": {"vocab": {}}, "added_tokens": [{"content": 5, "id": []}]}',
+    ],
+)
+def test_another_tokenizer_is_refused_before_its_tokens_are_compared(
+    content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(
+        InputError, match=r"expected the tokenizer of a GPT-2|token '5' has id \[\]"
+    ):
+        check_tokenizer(tmp_path, b'{"model": {"vocab": {"a": 0}}}')
