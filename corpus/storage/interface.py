@@ -240,8 +240,11 @@ class Store(ABC):
 
 
 def is_leftover(path: str) -> bool:
-    """True for the temporary name of a file that is being written, or was left by a killed run."""
-    return TEMPORARY in path
+    """True for the temporary name of a file that is being written, or was left by a killed run.
+
+    A part of the path begins so. A batch may be named `a.tmp-b`.
+    """
+    return f"/{TEMPORARY}" in f"/{path}"
 
 
 def key_problem(key: object) -> str | None:

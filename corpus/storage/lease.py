@@ -1,10 +1,10 @@
 """One run at a time: a lease with owner, heartbeat and expiry, kept on the corpus itself, and fenced.
 
-A lease with a provably dead owner is taken over: on this host a dead process (or one with a reused
-id), elsewhere a heartbeat older than `STALE_S` and unchanged while we watch. The owner renews it by
-comparison and exchange, never by a plain write, so it cannot undo a takeover. Every commit of a
-table follows a renewal (`confirm`), so a run that slept through its expiry cannot commit. A run
-without its lease stops as if by SIGTERM; finished work is kept.
+A lease with a provably dead owner is taken over: on this host since its boot a dead process (or one
+with a reused id), elsewhere a heartbeat older than `STALE_S` and unchanged while we watch. The owner
+renews it by comparison and exchange, never by a plain write, so it cannot undo a takeover. Every
+commit of a table follows a renewal (`confirm`), so a run that slept through its expiry cannot
+commit. A run without its lease stops as if by SIGTERM; finished work is kept.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ WATCH_S = 12.0
 SETTLE_S = 2.0
 # Between two attempts to take a lease that is waited for.
 RETRY_S = 5.0
+# Another random number after each start of the kernel.
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 # The leases of this process: what a commit has to confirm.
 _held: list[Lease] = []
@@ -104,17 +106,34 @@ class Lease:
         """Renew the lease. Raises: LostLeaseError when it is not ours any more."""
         with self._guard:
             if not self.lost:
-                record = self._record()
-                if self.store.replace_exact(self.path, self._bytes, record):
-                    self._bytes = record
-                else:
-                    self.lost = _describe_owner(_read(self.store, self.path))
+                self._renew()
 
         if self.lost:
             raise LostLeaseError(
                 f"{self.store.root}/{self.path}: the lease of this run ({self.what}) {self.lost}; nothing more is committed. "
                 f"Look at `webtext status --corpus {self.store.root}`"
             )
+
+    def _renew(self) -> None:
+        """Replace our record by a newer one, or note who has the lease instead."""
+        record = self._record()
+        renewed = self.store.replace_exact(self.path, self._bytes, record)
+        if not renewed:
+            # A renewal whose answer was lost in an outage may have been written all the same.
+            present = _read(self.store, self.path)
+            if present is None or not self._is_ours(present):
+                self.lost = _describe_owner(present)
+                return
+            renewed = self.store.replace_exact(self.path, present, record)
+
+        if renewed:
+            self._bytes = record
+        else:
+            self.lost = _describe_owner(_read(self.store, self.path))
+
+    def _is_ours(self, data: bytes) -> bool:
+        """True for a record that this lease wrote, whatever its heartbeat."""
+        return _parse(data).get("token") == self.token
 
     def release(self) -> None:
         """Release the lease if it is still ours.
@@ -123,7 +142,8 @@ class Lease:
         """
         with self._guard:
             try:
-                if not self.lost and _read(self.store, self.path) == self._bytes:
+                present = None if self.lost else _read(self.store, self.path)
+                if present is not None and self._is_ours(present):
                     self.store.delete(self.path)
             except (OSError, WebtextError) as error:
                 log.warning(
@@ -180,9 +200,12 @@ def hold(store: Store, path: str, *, what: str, wait_s: float = 0.0) -> Iterator
         ) from interrupted
     finally:
         stop.set()
-        beat.join()
-        _held.remove(lease)
-        lease.release()
+        try:
+            beat.join()
+        finally:
+            # Also after a signal in the wait: a lease left here would stop this process's next run.
+            _held.remove(lease)
+            lease.release()
 
 
 def _acquire_within(lease: Lease, wait_s: float) -> None:
@@ -282,13 +305,13 @@ def _heartbeat(lease: Lease, stop: threading.Event) -> None:
 
 
 def _stop_run() -> None:
-    """End this process' run as SIGTERM does, where a door listens for it."""
+    """End this process' run as SIGTERM does, where a command listens for it."""
     if callable(signal.getsignal(signal.SIGTERM)):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_elsewhere(record: dict[str, Any]) -> bool:
-    """True if the owner runs on another host, or in another container of this one."""
+    """True if the owner runs on another host, in another container, or ran before a reboot."""
     return bool(record) and (
         record.get("host") != socket.gethostname()
         or record.get("processes", _process_space()) != _process_space()
@@ -315,9 +338,15 @@ def _number(value: object, default: float) -> float:
 
 
 def _process_space() -> str:
-    """The process namespace: containers of one host have their own."""
+    """The boot of this machine and its process namespace, within which an id names one process.
+
+    Containers of one host have their own namespaces. Machines number them alike (the first is
+    always 4026531836), so two hosts of one name differ in the boot alone.
+    """
     try:
-        return os.readlink("/proc/self/ns/pid")
+        with open(BOOT_ID) as stream:
+            boot = stream.read().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 

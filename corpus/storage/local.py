@@ -129,6 +129,8 @@ class LocalStore(Store):
             return False
         except OSError as error:
             raise FatalError(f"cannot write {final}: {error.strerror or error}") from error
+        finally:
+            _discard(temporary)
 
         return True
 

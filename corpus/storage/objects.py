@@ -120,21 +120,25 @@ class ObjectStore(Store):
             return False
 
         self.write_bytes(path, data)
-        return self._read_bytes(path) == data
+        return self._holds(path, data)
 
     def _replace_exact(self, path: str, before: bytes, after: bytes) -> bool:
         replaced = self._client.replace(path, before, after)
         if replaced is not None:
             return replaced
 
-        try:
-            if self._read_bytes(path) != before:
-                return False
-        except FileNotFoundError:
+        if not self._holds(path, before):
             return False
 
         self.write_bytes(path, after)
-        return self._read_bytes(path) == after
+        return self._holds(path, after)
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        """True if the file at `path` has these bytes; another process may have deleted it."""
+        try:
+            return self._read_bytes(path) == data
+        except FileNotFoundError:
+            return False
 
     def _files(self, folder: str, recursive: bool) -> list[tuple[str, int]]:
         prefix = self._base.rstrip("/") + "/"

@@ -94,6 +94,11 @@ class StorageLaws(ABC):
             with pytest.raises(FileNotFoundError):
                 call("a/y.bin")
 
+    def test_a_batch_named_like_a_temporary_file_is_listed(self, store: Store) -> None:
+        store.write_bytes("links/a.tmp-b/part", b"1")
+        store.write_bytes("links/a.tmp-b/.tmp-part", b"1")
+        assert store.files("links", recursive=True) == [("links/a.tmp-b/part", 1)]
+
     def test_a_move_leaves_one_file_and_may_be_repeated(self, store: Store) -> None:
         store.write_bytes("a/x", b"one")
         store.write_bytes("b/c/x", b"two!")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from corpus.errors import BusyError, LostLeaseError
+from corpus.errors import BusyError, FatalError, Interrupted, LostLeaseError
 from corpus.storage import lease as lock
-from corpus.storage.store import open_store
+from corpus.storage.store import Store, open_store
 from corpus.tables.commit import commit_table
 from corpus.tables.schemas import LINKS
 from tests.support import toy_stage
@@ -134,6 +134,58 @@ def test_a_process_of_another_container_is_judged_by_its_heartbeat(tmp_path: Pat
     store.write_bytes("l", foreign(host=socket.gethostname(), pid=2**22 + 1, processes="pid:[1]"))
     with pytest.raises(BusyError), lock.hold(store, "l", what="x"):
         pass
+
+
+def test_a_host_of_the_same_name_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    """The first process namespace has one number on every machine; ids there mean nothing here."""
+    store = open_store(str(tmp_path))
+    first = os.readlink("/proc/self/ns/pid")
+    alike = foreign(host=socket.gethostname(), pid=2**22 + 1, processes=f"another-boot {first}")
+    for record in (alike, alike.replace(b"another-boot ", b"")):
+        store.write_bytes("l", record)
+        with pytest.raises(BusyError), lock.hold(store, "l", what="x"):
+            pass
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_a_renewal_whose_answer_was_lost_is_still_ours(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store took the heartbeat and failed before it said so: no other run was there."""
+    store = open_store(str(tmp_path) if where == "local" else request.getfixturevalue("s3_bucket"))
+    replace = type(store)._replace_exact
+
+    def lost(self: Store, path: str, before: bytes, after: bytes) -> bool:
+        replace(self, path, before, after)
+        raise FatalError("no answer")
+
+    with lock.hold(store, "l", what="x") as lease:
+        with monkeypatch.context() as outage:
+            outage.setattr(type(store), "_replace_exact", lost)
+            with pytest.raises(FatalError, match="no answer"):
+                lease.confirm()
+        lease.confirm()
+        with monkeypatch.context() as outage:
+            outage.setattr(type(store), "_replace_exact", lost)
+            with pytest.raises(FatalError, match="no answer"):
+                lease.confirm()
+    assert not store.exists("l"), "given back, although its last heartbeat is not known"
+
+
+def test_a_signal_at_the_end_gives_the_lease_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    join = threading.Thread.join
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        join(thread, timeout)
+        raise Interrupted(15)
+
+    with pytest.raises(Interrupted), lock.hold(store, "l", what="x"):
+        monkeypatch.setattr(threading.Thread, "join", interrupted)
+    assert not store.exists("l")
+    assert not lock._held
 
 
 @pytest.mark.parametrize("present", [foreign(), None], ids=["taken over", "removed"])

@@ -60,6 +60,24 @@ def test_a_store_that_obeys_is_asked_once_per_process(
     assert network.requests["PUT"] == before + 4
 
 
+def test_a_file_that_goes_between_write_and_look_was_not_created(
+    network: faulty_network.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner of before gives it back at this moment: the other start has to try again."""
+    network.unread = frozenset({"if-none-match"})
+    store = open_store(f"{s3_bucket}/c")
+    store.write_bytes("l", b"1")
+    write = type(store).write_bytes
+
+    def write_and_lose(self: Store, path: str, data: bytes) -> None:
+        write(self, path, data)
+        self.delete(path)
+
+    monkeypatch.setattr(type(store), "write_bytes", write_and_lose)
+    assert not store.replace_exact("l", b"1", b"2")
+    assert not store.create_exclusive("l", b"2")
+
+
 def _race(store: Store, count: int) -> list[str]:
     """Take one lease at the same moment with so many commands; the result of each."""
     results: list[str] = []

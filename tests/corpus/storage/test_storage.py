@@ -120,12 +120,34 @@ def test_a_root_behind_a_link_is_a_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("root", "kind"), [("c", LocalStore), ("file:///c", LocalStore), ("s3://bucket/c", ObjectStore)]
+    ("root", "kind"),
+    [
+        ("c", LocalStore),
+        ("file:///c", LocalStore),
+        ("FILE:///c", LocalStore),
+        ("s3://bucket/c", ObjectStore),
+        ("S3://bucket/c", ObjectStore),
+    ],
 )
 def test_the_root_decides_the_implementation(
     root: str, kind: type[Store], s3_endpoint: str
 ) -> None:
     assert type(open_store(root)) is kind
+
+
+def test_a_replacement_that_fails_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(str(tmp_path))
+    store.write_bytes("x", b"1")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("corpus.storage.local.os.replace", refuse)
+    with pytest.raises(FatalError, match="No space"):
+        store.replace_exact("x", b"1", b"2")
+    assert os.listdir(tmp_path) == ["x"]
 
 
 def test_unwritable_target(tmp_path: Path) -> None:
