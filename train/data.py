@@ -1,8 +1,8 @@
 """From the token stream of `shards.reader` to tensors on the device.
 
-The stream is a memory map with a global sample order, read far faster than any model trains.
-Therefore nothing is prefetched and there are no loader processes: every batch handed out was used,
-and the state of the stream is exact.
+The stream is a memory map with a global sample order: a batch takes .05 % of a GPU's step. Therefore
+nothing is prefetched and there are no loader processes: every batch handed out was used, and the
+state of the stream is exact (docs/decisions, "Batches are read when they are needed").
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         check_model_shape(shape, files)
         model = GPT2(shape, document_end=identity["end_of_text"] if document_mask else None)
         load_weights(model, files)
+        check_finite(model, checkpoint.path)
 
     return LoadedModel(
         model=model.to(world.device).eval(),
@@ -88,6 +89,17 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
         step=checkpoint.step,
         weights=fingerprint([each["digest"] for each in checkpoint.record["files"]]),
     )
+
+
+def check_finite(model: GPT2, path: str) -> None:
+    """Raises: InputError naming the tensor if a weight is not a finite number: no text comes of it."""
+    for name, tensor in model.state_dict().items():
+        bad = tensor.numel() - int(tensor.isfinite().sum())
+        if bad:
+            raise InputError(
+                f"{path}: tensor {name} has {bad:,} values that are not finite; "
+                "choose another --checkpoint"
+            )
 
 
 def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:

@@ -98,6 +98,13 @@ class _Place(NamedTuple):
     key: str
 
 
+class _StoredPiece(NamedTuple):
+    file: str
+    key: str
+    dtype: str  # as safetensors calls it
+    shape: list[int]
+
+
 def read_index(folder: Path) -> Index:
     """The index of the tensor files in `folder`.
 
@@ -214,7 +221,7 @@ class TensorReader(StorageReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         tensors: dict[str, Any] = {}
-        places: dict[MetadataIndex, _Place] = {}
+        places: dict[MetadataIndex, _StoredPiece] = {}
         for name, stored in self._index.tensors.items():
             chunks = [
                 ChunkStorageMetadata(torch.Size(piece.offsets), torch.Size(piece.shape))
@@ -224,14 +231,15 @@ class TensorReader(StorageReader):
             tensors[name] = TensorStorageMetadata(properties, torch.Size(stored.shape), chunks)
             for piece in stored.pieces:
                 place = MetadataIndex(name, piece.offsets)
-                places[place] = _Place(piece.file, _key(place))
+                dtype = DTYPES[stored.dtype][1]
+                places[place] = _StoredPiece(piece.file, _key(place), dtype, piece.shape)
 
         return Metadata(tensors, storage_data=places)
 
     def set_up_storage_reader(
         self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any
     ) -> None:
-        self._places: dict[MetadataIndex, _Place] = metadata.storage_data
+        self._places: dict[MetadataIndex, _StoredPiece] = metadata.storage_data
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
         return plan
@@ -240,17 +248,17 @@ class TensorReader(StorageReader):
         return plans
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        by_file: dict[str, list[tuple[str, ReadItem]]] = {}
+        by_file: dict[str, list[tuple[_StoredPiece, ReadItem]]] = {}
         for item in plan.items:
-            place = self._places[item.storage_index]
-            by_file.setdefault(place.file, []).append((place.key, item))
+            piece = self._places[item.storage_index]
+            by_file.setdefault(piece.file, []).append((piece, item))
 
         for name, items in by_file.items():
             path = self._folder / name
             try:
                 with safe_open(path, framework="pt") as file:
-                    for key, item in items:
-                        _read_piece(file, key, item, planner)
+                    for piece, item in items:
+                        _read_piece(file, piece, item, planner)
             except SafetensorError as error:
                 raise SchemaError(f"{path}: {error}; expected a safetensors file") from error
 
@@ -263,17 +271,30 @@ class TensorReader(StorageReader):
         return True
 
 
-def _read_piece(file: Any, key: str, item: ReadItem, planner: LoadPlanner) -> None:
-    """Copy the wanted box of one piece into the tensor that the planner gives for it."""
+def _read_piece(file: Any, stored: _StoredPiece, item: ReadItem, planner: LoadPlanner) -> None:
+    """Copy the wanted box of one piece into the tensor that the planner gives for it.
+
+    Raises: SchemaError if the file has another type or shape than the index says.
+    """
+    opened = file.get_slice(stored.key)
+    found = (opened.get_dtype(), opened.get_shape())
+    if found != (stored.dtype, stored.shape):
+        raise SchemaError(
+            f"{stored.file}: piece {stored.key!r} is {found[0]} {found[1]}, "
+            f"{INDEX} says {stored.dtype} {stored.shape}"
+        )
+
     ranges = [
         slice(offset, offset + length)
         for offset, length in zip(item.storage_offsets, item.lengths, strict=True)
     ]
     # Scalars cannot be sliced in safetensors.
-    piece = file.get_slice(key)[tuple(ranges)] if ranges else file.get_tensor(key)
+    piece = opened[tuple(ranges)] if ranges else file.get_tensor(stored.key)
     target = planner.resolve_tensor(item).detach()
     if target.shape != piece.shape:
-        raise SchemaError(f"piece {key!r} has shape {list(piece.shape)}, not {list(target.shape)}")
+        raise SchemaError(
+            f"piece {stored.key!r} has shape {list(piece.shape)}, not {list(target.shape)}"
+        )
 
     target.copy_(piece)
     planner.commit_tensor(item, target)
@@ -340,7 +361,26 @@ def _problem(tensor: StoredTensor) -> str | None:
 
     found = sum(_product(piece.shape) for piece in tensor.pieces)
     expected = _product(tensor.shape)
-    return None if found == expected else f"pieces hold {found} of {expected} elements"
+    if found != expected:
+        return f"pieces hold {found} of {expected} elements"
+    return _overlap(tensor)
+
+
+def _overlap(tensor: StoredTensor) -> str | None:
+    """A reason why pieces do not follow one another, or None.
+
+    Every way of sharding here cuts the first dimension. Pieces that overlap would leave a part of
+    the tensor as it was before, which nothing else finds.
+    """
+    row = 0
+    for piece in sorted(tensor.pieces, key=lambda piece: (piece.offsets[:1], piece.shape[:1])):
+        if not piece.shape or 0 in piece.shape:
+            continue
+        if piece.offsets[0] != row or piece.shape[1:] != tensor.shape[1:]:
+            return f"a piece at {piece.offsets} of {piece.shape}, expected one at row {row}"
+        row += piece.shape[0]
+
+    return None
 
 
 def _key(index: MetadataIndex) -> str:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
@@ -29,6 +29,7 @@ from train.checkpoints.checkpoint import (
     load_optimizers,
     load_weights,
 )
+from train.checkpoints.load import check_finite
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
 from train.gpt2.model import GPT2
@@ -271,6 +272,17 @@ def test_a_record_names_only_files_that_this_code_writes(tmp_path: Path, name: A
 HUGE = 1 << 44
 
 
+def cut(tensor: dict[str, Any], *offsets: list[int], shape: list[int] | None = None) -> None:
+    """Say that the tensor is stored in pieces at these offsets."""
+    piece = tensor["pieces"][0]
+    tensor["pieces"] = [{**piece, "offsets": each, "shape": shape or [5, 4]} for each in offsets]
+
+
+def swap(tensors: dict[str, Any], one: str, other: str) -> None:
+    """Say that two tensors are each other."""
+    tensors[one], tensors[other] = tensors[other], tensors[one]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -281,6 +293,11 @@ HUGE = 1 << 44
         (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[1, 0]), "leaves the shape"),
         (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[-1, 0]), "greater than or equal"),
         (lambda t: t["model.wte.weight"]["pieces"][0].update(offsets=[0]), "dimensions"),
+        (lambda t: cut(t["model.wte.weight"], [0, 0], [0, 0]), r"a piece at \[0, 0\] of \[5, 4\], expected one at row 5"),
+        (lambda t: cut(t["model.wte.weight"], [5, 0], [5, 0]), "expected one at row 0"),
+        (lambda t: cut(t["model.wte.weight"], [0, 0], [0, 2], shape=[10, 2]), "expected one at row 0"),
+        (lambda t: t["model.ln_f.bias"].update(dtype="int32"), r"'model.ln_f.bias@0' is F32 \[4\], tensors.json says I32"),
+        (lambda t: swap(t, "model.h.0.attn.c_proj.weight", "model.h.0.mlp.c_fc.weight"), "has shape"),
         (lambda t: t["model.wte.weight"].update(code="x"), "Extra inputs"),
         (lambda t: t.pop("model.wte.weight"), "'model.wte.weight' is missing"),
         (lambda t: t.pop("model.ln_f.bias"), "no tensor 'model.ln_f.bias'"),
@@ -300,6 +317,36 @@ def test_an_index_is_bounded_before_memory_is_taken(
     reseal(stored(tmp_path))
     with pytest.raises(SchemaError, match=message):
         load(checkpoints)
+
+
+@pytest.mark.parametrize(
+    ("stranger", "message"),
+    [
+        (torch.zeros(4, dtype=torch.int32), r"is I32 \[4\], tensors.json says F32 \[4\]"),
+        (torch.zeros(6), r"is F32 \[6\], tensors.json says F32 \[4\]"),
+        (torch.zeros(4, 1), r"is F32 \[4, 1\], tensors.json says F32 \[4\]"),
+    ],
+)
+def test_a_file_that_contradicts_its_index_is_refused_by_tensor(
+    tmp_path: Path, stranger: torch.Tensor, message: str
+) -> None:
+    """Integers became weights, and a part of a larger tensor was taken."""
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    path = stored(tmp_path) / "rank-00000.safetensors"
+    save_file({**load_file(path), "model.ln_f.bias@0": stranger}, path)
+    reseal(stored(tmp_path))
+    with pytest.raises(SchemaError, match=rf"'model\.ln_f\.bias@0' {message}"):
+        load(checkpoints)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_tensor() -> None:
+    other = model(1)
+    check_finite(other, "path")
+    with torch.no_grad():
+        other.ln_f.bias[1:3] = torch.tensor([float("nan"), float("inf")])
+    with pytest.raises(InputError, match=r"path: tensor ln_f\.bias has 2 values"):
+        check_finite(other, "path")
 
 
 def test_tensor_files_open_with_the_safetensors_library(tmp_path: Path) -> None:
