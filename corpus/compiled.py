@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_IMPORT = re.compile(r"^(?:from|import) ([\w.]+)(?: import ([\w, ]+))?", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^(?:from|import) ([\w.]+)(?: import (?:\(([^)]*)\)|([^\n(]+)))?", re.MULTILINE
+)
+_COMMENT = re.compile(r"#.*")
 
 
 def compiler(**options: Any) -> Callable[[F], F]:
@@ -161,9 +164,12 @@ def newest_source(module: str) -> float:
     found = {own}
     ahead = [own]
     while ahead:
-        for package, names in _IMPORT.findall(ahead.pop().read_text("utf-8")):
+        for package, listed, in_line in _IMPORT.findall(ahead.pop().read_text("utf-8")):
             base = root.joinpath(*package.split("."))
-            modules = [base, *(base / name.strip() for name in names.split(",") if name.strip())]
+            text = _COMMENT.sub("", listed or in_line)
+            # `name as other` begins with the name.
+            names = [each.split()[0] for each in text.split(",") if each.strip()]
+            modules = [base, *(base / name for name in names)]
             paths = [
                 each for path in modules for each in (path.with_suffix(".py"), path / "__init__.py")
             ]

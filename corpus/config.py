@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -297,11 +298,12 @@ def _retired(model: type[Section], path: Sequence[int | str]) -> str | None:
 def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
     """Write nested settings as TOML tables."""
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {toml_value(value)}" for key, value in plain.items()]
+    lines = [f"{toml_key(key)} = {toml_value(value)}" for key, value in plain.items()]
     text = "\n".join([f"[{prefix}]", *lines, "", ""]) if prefix and lines else ""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            text += to_toml(value, f"{prefix}.{key}" if prefix else key)
+            name = toml_key(key)
+            text += to_toml(value, f"{prefix}.{name}" if prefix else name)
     return text
 
 
@@ -327,9 +329,16 @@ def toml_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        # Strings of TOML are those of JSON but for one more control character that is escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
+        items = (f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
     return str(value)
+
+
+def toml_key(name: str) -> str:
+    """A key as TOML writes it: quoted unless it is letters, digits, `_` and `-` alone."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,4 +26,6 @@ def markdown_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return printable(str(text)).replace("|", "\\|").replace("<", "&lt;")
+    # A backslash before a sign would escape ours: `\\|` is a backslash and the end of the cell.
+    escaped = re.sub(r"(\\*)\|", lambda found: f"{2 * found[1]}\\|", printable(str(text)))
+    return escaped.replace("<", "&lt;")

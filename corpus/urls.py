@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 # Hosts whose identity is remembered per process (about 20 MB when full).
 HOST_CACHE_SIZE = 1 << 16
 
-# Redirectors inside redirectors that are followed; a longer chain is not a page.
+# Redirectors inside redirectors, or schemes before a scheme, that are followed; a longer chain is
+# not a page.
 MAX_UNWRAPS = 8
 
 
@@ -156,24 +157,29 @@ def _suffix_list() -> tldextract.TLDExtract:
 
 
 def _parse(text: str) -> Target | UrlProblem:
-    try:
-        parsed = can_ada.parse(text)
-    except (ValueError, TypeError):  # TypeError: a lone surrogate, which no UTF-8 text can hold
+    for _ in range(MAX_UNWRAPS):
+        try:
+            parsed = can_ada.parse(text)
+        except (ValueError, TypeError):  # TypeError: a lone surrogate, which no UTF-8 text can hold
+            return UrlProblem.BAD_URL
+
+        scheme = parsed.protocol
+        if scheme not in ("http:", "https:"):
+            return UrlProblem.NOT_HTTP
+
+        host = parsed.hostname
+        # WHATWG allows empty labels (`http://a..b/`, `http://./`), DNS has none but the root's.
+        if ".." in host or host.startswith("."):
+            return UrlProblem.BAD_URL
+
+        path, search, port = parsed.pathname, parsed.search, parsed.port
+        if host not in ("http", "https"):
+            break
+        if not path.startswith("//"):
+            return UrlProblem.BAD_URL
+        text = f"{host}:{path}{search}"  # `http://http://host/`: the scheme was pasted twice
+    else:
         return UrlProblem.BAD_URL
-
-    scheme = parsed.protocol
-    if scheme not in ("http:", "https:"):
-        return UrlProblem.NOT_HTTP
-
-    host = parsed.hostname
-    # WHATWG allows empty labels (`http://a..b/`, `http://./`), DNS has none but the root's.
-    if ".." in host or host.startswith("."):
-        return UrlProblem.BAD_URL
-
-    path, search, port = parsed.pathname, parsed.search, parsed.port
-    if host in ("http", "https"):  # `http://http://host/`: the scheme was pasted twice
-        inner = f"{host}:{path}{search}" if path.startswith("//") else ""
-        return _parse(inner) if inner else UrlProblem.BAD_URL
 
     hash_bang = parsed.hash if parsed.hash.startswith("#!") and len(parsed.hash) > 2 else ""
     authority = f"{host}:{port}" if port else host
@@ -359,15 +365,21 @@ def _without_amp(path: str) -> str:
     `/amp` goes only behind a segment that looks like a slug: `/products/amp` is a page about
     amplifiers.
     """
-    lower = path.lower()
-    if lower.endswith("/amp"):
+    tail = path[-9:].lower()
+    if tail.endswith("/amp"):
         slug = path[:-4].rpartition("/")[2]
         return path[:-4] if any(char in "-.0123456789" for char in slug) else path
 
-    for mark, extension in ((".amp", ""), (".amp.html", ".html"), (".amp.htm", ".htm")):
-        stem = path[: -len(mark)]
-        if lower.endswith(mark) and not stem.endswith(("/", ".")):
-            return stem + extension
+    # One after the other without a copy for each: a long path may be made of such marks.
+    end = len(path)
+    while path[end - 4 : end].lower() == ".amp" and path[end - 5] not in "/.":
+        end -= 4
+    if end < len(path):
+        return path[:end]
+
+    for mark, extension in ((".amp.html", ".html"), (".amp.htm", ".htm")):
+        if tail.endswith(mark) and path[-len(mark) - 1] not in "/.":
+            return path[: -len(mark)] + extension
 
     return path
 

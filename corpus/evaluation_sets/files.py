@@ -271,11 +271,20 @@ def _sets_of(given: str) -> list[TestSetFile]:
         raise InputError(f"test sets {root}: no such file or folder; name existing ones")
 
     sets = []
-    for folder in sorted({path.parent for path in root.rglob("*") if path.is_file()}):
-        settings = _settings(folder)
-        trains = {each.train for each in settings.values()}
+    folders = sorted({path.parent for path in root.rglob("*") if path.is_file()})
+    settings_of = {folder: _settings(folder) for folder in folders}
+    # A training split may be in another folder than its set.
+    trains = {
+        (folder / each.train).resolve()
+        for folder, settings in settings_of.items()
+        for each in settings.values()
+        if each.train is not None
+    }
+    for folder, settings in settings_of.items():
         files = [
-            path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in trains
+            path
+            for path in sorted(folder.iterdir())
+            if path.is_file() and path.resolve() not in trains
         ]
         names = {}
 

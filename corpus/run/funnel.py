@@ -76,7 +76,8 @@ def size(num_bytes: int) -> str:
     """Format a size as 12 B, 3.4 KB or 5.6 GB; units are powers of 1,000."""
     value = float(num_bytes)
     for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000:
+        # 999.96 KB is 1.0 MB once it is rounded.
+        if round(value, 1) < 1000:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"

@@ -216,7 +216,8 @@ def _run_exchange(run: Run, planned: Planned, step: Exchange) -> list[Receipt]:
         run_reduce,
         range(num_buckets),
         {"scattered": files},
-        num_scattered,
+        # Receipts of earlier versions do not count the rows.
+        num_scattered or None,
     )
 
     # A row is read once, by the scatter: rows that reach a bucket are not counted again.

@@ -109,14 +109,13 @@ class Watch:
         for key, seconds in running_s.items():
             if key not in self._warned and seconds > max(WARN_LEAST_S, WARN_FACTOR * usual):
                 self._warned.add(key)
-                ended = f"it is ended after {duration(self.limit_s)}" if self.limit_s else ""
                 log.warning(
                     "%s part %d has run for %s; others took %s; %s",
                     self.label,
                     key,
                     duration(seconds),
                     duration(usual),
-                    ended,
+                    self._end(),
                 )
 
     def _warn_of_silence(self, running_s: Mapping[int, float]) -> None:
@@ -126,13 +125,15 @@ class Watch:
 
         self._silent_since = now
         key = max(running_s, key=lambda each: running_s[each])
-        limit = self.limit_s
-        end = "it has no limit" if limit is None else f"it is ended after {duration(limit)}"
         log.warning(
             "%s: too few parts have finished to judge the others; part %d has run for %s; %s; "
             "--set run.task_timeout=1h sets another limit",
             self.label,
             key,
             duration(running_s[key]),
-            end,
+            self._end(),
         )
+
+    def _end(self) -> str:
+        limit = self.limit_s
+        return "it has no limit" if limit is None else f"it is ended after {duration(limit)}"

@@ -130,16 +130,19 @@ def run_scatter(task: Task, report: Callable[[int], None]) -> Receipt:
         pa.ipc.new_file(stream, step.scattered, options=options) as writer,
     ):
         pending: list[Scattered] = []
-        size = 0
+        size = num_rows = 0
         for scattered in _scattered(task, step, context, tally):
             pending.append(scattered)
+            num_rows += scattered.table.num_rows
             size += scattered.table.nbytes
             if size >= SCATTER_ROUND_BYTES:
                 _write_round(writer, pending, step.scattered, num_buckets)
                 pending, size = [], 0
         _write_round(writer, pending, step.scattered, num_buckets)
 
-    part = Part(file=path.rpartition("/")[2], rows=0, bytes=context.store.size(path), digest="")
+    part = Part(
+        file=path.rpartition("/")[2], rows=num_rows, bytes=context.store.size(path), digest=""
+    )
     return _finish(task, context.store, {"scattered": [part]}, tally.rows_read, tally.counts)
 
 

@@ -9,6 +9,7 @@ runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from corpus.bulk import read_many
 from corpus.snapshots.file_lists import read_lists
 from corpus.storage.store import Store, open_store
 from corpus.tables.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 # The folder of replaced files that a snapshot names.
 EARLIER = "earlier"
@@ -81,7 +84,10 @@ def _pinned_by(root: str, listed: tuple[tuple[str, int], ...]) -> frozenset[str]
 
 
 def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
-    """Move or delete files of a table's folder that are not in its manifest."""
+    """Move or delete files of a table's folder that are not in its manifest.
+
+    The new generation is committed by now, so a lost file of the old one stops nothing.
+    """
     paths = [f"{folder}/{file}" for file in files]
     if not paths:
         return
@@ -89,7 +95,10 @@ def retire_files(store: Store, folder: str, files: Iterable[str]) -> None:
     pinned = pinned_files(store)
     for path in paths:
         if path in pinned:
-            store.move(path, earlier_path(path))
+            try:
+                store.move(path, earlier_path(path))
+            except FileNotFoundError:
+                log.warning("%s/%s is gone, and a snapshot names it", store.root, path)
         else:
             store.delete(path)
 

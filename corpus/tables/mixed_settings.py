@@ -11,7 +11,8 @@ from corpus.tables.manifest import find_manifest, find_manifests
 
 # Tables whose settings decide about the text of a corpus.
 SETTLED_IN = ("links", "documents", "verdicts", "tokens")
-# Settings about one run: its tolerance, its retries, its limits, and where lists are.
+# Settings about one run: its tolerance, its retries, its limits, and where lists are. All that
+# sections leave out of their identity are here.
 OF_ONE_RUN = frozenset(
     {
         "allow_truncated",
@@ -19,6 +20,8 @@ OF_ONE_RUN = frozenset(
         "allowed_hosts_file",
         "blocked_hosts_file",
         "blocked_subreddits_file",
+        "carry_over",
+        "pages_per_task",
         "retry_failed",
         "sandbox",
     }

@@ -20,6 +20,7 @@ from xxhash import xxh3_128
 
 from corpus.errors import SchemaError, first_line
 from corpus.storage.store import Store, table_dir
+from corpus.tables.generations import first_path
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
 from corpus.tables.mentions import MentionCollector
 from corpus.tables.schemas import TABLES, TOKENS, Table, part_of_id
@@ -242,12 +243,10 @@ def iter_tables(
     Raises: as `read_file`, where the limit is for each row group.
     """
     with open_file(store, path) as file:
-        names = list(columns) if columns is not None else None
         if file.num_row_groups == 0:
-            schema = file.schema_arrow
-            yield pa.schema([schema.field(name) for name in names or schema.names]).empty_table()
+            yield file.empty_table(columns)
         for index in range(file.num_row_groups):
-            yield file.read_row_group(index, names)
+            yield file.read_row_group(index, columns)
 
 
 _ID = re.compile("[0-9a-f]{32}")
@@ -303,6 +302,11 @@ class PartFile:
         if self._absent.keys() & set(wanted):
             return self._with_nulls(index, wanted)
         return self._read(index, wanted)
+
+    def empty_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """No rows of these columns. Raises: SchemaError if a column is missing."""
+        names = self._columns(columns)
+        return pa.schema([self.schema_arrow.field(name) for name in names]).empty_table()
 
     def iter_row_group(
         self, index: int, columns: Sequence[str], slice_rows: int
@@ -371,7 +375,7 @@ class PartFile:
             slices.append(pa.Table.from_batches([batch]))
 
         if not slices:
-            return pa.schema([self.schema_arrow.field(name) for name in names]).empty_table()
+            return self.empty_table(names)
 
         table = pa.concat_tables(slices).combine_chunks() if len(slices) > 1 else slices[0]
         # Compiled loops trust UTF-8 and ascending offsets, which Arrow does not check.
@@ -430,7 +434,7 @@ def check_unpacked(where: str, num_bytes: int, limit: int) -> None:
 
 def _check_schema(file: PartFile, path: str, where: str) -> None:
     """Compare names and types with the contract, for a path of a table with fixed columns."""
-    table = TABLES.get(path.partition("/")[0])
+    table = TABLES.get(first_path(path).partition("/")[0])
     if table is None or table.name == TOKENS.name:
         return
 

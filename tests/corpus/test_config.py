@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from corpus.config import Section, describe, load_config
+from corpus.config import Section, describe, load_config, to_toml
 from corpus.errors import ConfigError
 
 
@@ -141,3 +143,27 @@ def test_a_former_setting_is_refused_with_what_holds_now(
             load(**source)
     with pytest.raises(ConfigError, match="unknown setting dedup.inner.pace"):
         load(sets=["dedup.inner.pace=3"])
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=6)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=3))
+@example({"a": "\x7f", "b c": {"d.e": 1, "": {"f": 2}}})
+def test_settings_written_as_toml_come_back(settings: dict[str, object]) -> None:
+    document: dict[str, Any] = {"crawl": settings}
+    assert tomllib.loads(to_toml(document)) == without_empty(document)
+
+
+def without_empty(settings: dict[str, Any]) -> dict[str, Any]:
+    """A table without a setting is not written."""
+    kept = {
+        key: without_empty(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+    }
+    return {key: value for key, value in kept.items() if value != {}}

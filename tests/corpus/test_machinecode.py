@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,33 @@ def test_code_is_compiled_again_when_an_imported_file_has_changed(
     later = time.time() + 2
     os.utime(source, (later, later))
     assert advance()(1) == 11
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from package_of_imports.inner import numbers",
+        "from package_of_imports.inner import numbers as figures  # shorter",
+        "from package_of_imports.inner import (\n    letters,  # of a word\n    numbers,\n)",
+        "import package_of_imports.inner.numbers as figures",
+    ],
+)
+def test_modules_are_found_however_they_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    inner = tmp_path / "package_of_imports" / "inner"
+    inner.mkdir(parents=True)
+    for path in (inner.parent / "__init__.py", inner / "__init__.py", inner / "letters.py"):
+        path.touch()
+    (inner / "numbers.py").touch()
+    (inner.parent / "loops.py").write_text(f"{line}\n")
+    later = time.time() + 1000
+    os.utime(inner / "numbers.py", (later, later))
+    loops = types.ModuleType("package_of_imports.loops")
+    loops.__file__ = str(inner.parent / "loops.py")
+    monkeypatch.setitem(sys.modules, loops.__name__, loops)
+    found = compiled.newest_source.__wrapped__(loops.__name__)
+    assert found == pytest.approx(later, abs=1e-3)
 
 
 def test_the_features_depend_on_every_file_of_theirs() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus.markdown import markdown_table
 from corpus.printable import printable, spreadsheet_cell
 
 
@@ -47,3 +49,11 @@ def test_long_texts_end_in_an_ellipsis(length: int, shown: str) -> None:
 def test_formulas_get_an_apostrophe(start: str) -> None:
     assert spreadsheet_cell(f"{start}1") == f"'{start}1"
     assert spreadsheet_cell(f"x{start}") == f"x{start}"
+
+
+@given(st.text("a|\\<", max_size=8))
+def test_a_cell_of_markdown_keeps_its_place(text: str) -> None:
+    """GFM reads an escaped sign before it looks for the end of a cell."""
+    row = markdown_table(("one", "two"), [(text, "last")]).splitlines()[2]
+    outside = re.sub(r"\\[|\\]", "", row)
+    assert outside.count("|") == 3

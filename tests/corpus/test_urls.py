@@ -216,6 +216,15 @@ def test_doc_id_is_the_hash_of_the_key() -> None:
     assert re.fullmatch("[0-9a-f]{32}", doc_id("http://example.com/") or "")
 
 
+def test_long_chains_inside_an_address_end_without_depth_or_delay() -> None:
+    """Each level was a call, and each mark of AMP a copy of all that was before it."""
+    for depth in range(MAX_UNWRAPS + 1):
+        page = target("http:" + "//http" * depth + "//example.com/a")
+        assert isinstance(page, Target) == (depth < MAX_UNWRAPS)
+    assert target("http:" + "//http" * 10_000 + "//example.com/a") == "bad_url"
+    assert doc_id("http://example.com/a" + ".amp" * 200_000) == doc_id("http://example.com/a")
+
+
 def test_a_chain_of_redirectors_without_end_is_no_page() -> None:
     url = "http://example.com/a"
     for depth in range(MAX_UNWRAPS + 1):

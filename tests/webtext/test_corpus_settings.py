@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from clean import run as clean_run
-from corpus.config import load_config, outside_corpus
+from clean.config import CleanConfig
+from corpus.config import Section, load_config, outside_corpus
 from corpus.errors import ConfigError
 from corpus.storage.store import open_store
 from corpus.tables.manifest import read_manifest
-from corpus.tables.mixed_settings import mixed_among
+from corpus.tables.mixed_settings import OF_ONE_RUN, mixed_among
 from crawl import run as crawl_run
 from crawl.config import CrawlConfig
+from dedup.config import DedupConfig
+from shards.config import ShardsConfig
 from tests.support import grown_corpus
 from train.config import TrainConfig
 from train.job import RunRequest, claim
@@ -29,6 +32,18 @@ from webtext.upkeep.refresh_config import RefreshConfig
 
 def start(root: Path, *sets: str) -> int:
     return init.main(["--corpus", str(root), *(word for each in sets for word in ("--set", each))])
+
+
+def _outside_identity(model: type[Section]) -> set[str]:
+    kinds = [field.annotation for field in model.model_fields.values()]
+    nested = [each for each in kinds if isinstance(each, type) and issubclass(each, Section)]
+    return set(model.outside_identity).union(*map(_outside_identity, nested))
+
+
+@pytest.mark.parametrize("model", [CrawlConfig, CleanConfig, DedupConfig, ShardsConfig])
+def test_settings_that_change_nothing_mix_nothing(model: type[Section]) -> None:
+    """Another `pages_per_task` was remarked on every later snapshot."""
+    assert _outside_identity(model) <= OF_ONE_RUN
 
 
 def test_a_second_batch_is_made_as_the_first_without_a_word(tmp_path: Path) -> None:

@@ -115,6 +115,19 @@ def test_training_split_is_no_set_of_its_own(tmp_path: Path) -> None:
     assert train.entries == (("a training text",),)
 
 
+def test_training_split_in_another_folder_is_no_set_of_its_own(tmp_path: Path) -> None:
+    for folder in ("ptb", "train"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ptb.txt").write_text(f"a text of {folder}")
+    settings = '[ptb]\ntrain = "../train/ptb.txt"\n'
+    (tmp_path / "ptb" / "testsets.toml").write_text(settings)
+    (file,) = find_testsets([str(tmp_path)])
+    assert file.name == "ptb/ptb"
+    train = load_train_split(file)
+    assert train is not None
+    assert train.entries == (("a text of train",),)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
+from corpus.run import funnel, progress
 from corpus.run.executors import PoolExecutor, SerialExecutor, open_executor
 from corpus.run.plan import Run
+from corpus.run.progress import Meter
 from corpus.run.runner import StageResult, run_steps
 from corpus.storage.lease import hold
 from corpus.storage.store import Store
@@ -78,6 +80,19 @@ def test_counts_add_up_and_scratch_is_gone(tmp_path: Path) -> None:
     assert result.counts["rows"]["kept"] + result.counts["rows"]["too_short"] == 500
     assert result.counts["total"]["domains"] == 17
     assert store.files("work", recursive=True) == []
+
+
+def test_a_reduce_knows_how_many_rows_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time left was 0 s from the first bucket to the last."""
+    totals: dict[str, int | None] = {}
+
+    def meter(label: str, num_parts: int, total_rows: int | None) -> Meter:
+        totals[label] = total_rows
+        return Meter(label, num_parts, total_rows)
+
+    monkeypatch.setattr(progress, "Meter", meter)
+    run_toy(toy_stage.make_corpus(str(tmp_path)))
+    assert totals["toy/domains (reduce)"] == 500
 
 
 def test_second_run_does_nothing(tmp_path: Path) -> None:
@@ -351,6 +366,15 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     assert not store.exists("work/b/lock.json")
     child.run(command(store), environment())
     assert toy_stage.committed_bytes(store) == reference
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(999, "999 B"), (1000, "1.0 KB"), (999_949, "999.9 KB"), (999_950, "1.0 MB"),
+     (999_999_999, "1.0 GB"), (10**15, "1000.0 TB")],
+)  # fmt: skip
+def test_sizes_have_three_digits_before_the_point(num_bytes: int, text: str) -> None:
+    assert funnel.size(num_bytes) == text
 
 
 def test_json_is_the_last_line(tmp_path: Path) -> None:

@@ -206,7 +206,15 @@ def test_a_slow_task_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
         ages = [499.0, 501.0, 600.0]
         play([{**DONE3}, *[{"time": {"t3": [age]}} for age in ages], {"t3": 1}])
     (line,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.startswith("toy/split part 3 has run for 8:21; others took 1:40")
+    assert line.startswith("toy/split part 3 has run for 8:21; others took 1:40; it is ended after")
+
+
+def test_a_slow_task_without_a_limit_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    limits = Limits(automatic=False, copies=False)
+    with caplog.at_level(logging.WARNING):
+        play([{**DONE3}, {"time": {"t3": [501.0]}}, {"t3": 1}], limits=limits)
+    (line,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.endswith("others took 1:40; it has no limit")
 
 
 def test_a_step_without_a_finished_task_says_so(

@@ -22,7 +22,7 @@ from corpus.snapshots.snapshot import (
 )
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
-from corpus.tables.generations import pinned_files
+from corpus.tables.generations import pinned_files, retire_files
 from corpus.tables.manifest import Part
 from corpus.tables.schemas import TOKENS
 
@@ -166,6 +166,20 @@ def test_snapshots_share_the_lists_of_their_batches(store: Store) -> None:
         for path in (file.path, file.spans_path)
     }
     assert pinned_files(store, without=["b", "c"]) < pinned_files(store)
+
+
+def test_a_lost_file_of_a_snapshot_does_not_stop_a_rebuild(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new tokens are committed before the old ones are moved."""
+    write_snapshot(store, "s", ["zeta"])
+    files = [file for split in read_snapshot(store, "s").splits.values() for file in split.files]
+    lost, *rest = [file.path.removeprefix("tokens/zeta/") for file in files]
+    store.delete(f"tokens/zeta/{lost}")
+    retire_files(store, "tokens/zeta", [lost, *rest])
+    assert f"{lost} is gone, and a snapshot names it" in caplog.text
+    moved = [path for path, _ in store.files("earlier", recursive=True)]
+    assert moved == sorted(f"earlier/tokens/zeta/{file}" for file in rest)
 
 
 @pytest.mark.parametrize("damage", ["missing", "edited", "of another batch"])
