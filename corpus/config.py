@@ -339,6 +339,7 @@ def toml_value(value: Any) -> str:
     return str(value)
 
 
-def toml_key(name: str) -> str:
+def toml_key(key: str | int) -> str:
     """A key as TOML writes it: quoted unless it is letters, digits, `_` and `-` alone."""
+    name = str(key)
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)

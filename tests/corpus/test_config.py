@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from corpus.config import Section, describe, load_config, to_toml
+from corpus.config import Section, describe, load_config, to_toml, toml_value
 from corpus.errors import ConfigError
 
 
@@ -158,6 +158,10 @@ VALUES = st.recursive(
 def test_settings_written_as_toml_come_back(settings: dict[str, object]) -> None:
     document: dict[str, Any] = {"crawl": settings}
     assert tomllib.loads(to_toml(document)) == without_empty(document)
+
+
+def test_numbers_are_keys_too() -> None:
+    assert toml_value({2: 0.5, "a b": []}) == '{2 = 0.5, "a b" = []}'
 
 
 def without_empty(settings: dict[str, Any]) -> dict[str, Any]:
