@@ -24,7 +24,7 @@ def erase_records(
         data: bytes = stream.read()
     erased = [
         (offset, length)
-        for (offset, length), record in _readable(data)
+        for (offset, length), record in readable_records(data)
         if record.fields.get("warc-target-uri", "").strip("<>") in uris
         and (offset, length) not in keep
     ]
@@ -38,7 +38,7 @@ def erase_records(
     return len(erased)
 
 
-def _readable(data: bytes) -> Iterator[tuple[tuple[int, int], records.WarcRecord]]:
+def readable_records(data: bytes) -> Iterator[tuple[tuple[int, int], records.WarcRecord]]:
     """All readable records with their places."""
     offset = 0
     while 0 <= offset < len(data):

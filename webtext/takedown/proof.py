@@ -18,7 +18,6 @@ import io
 import json
 import re
 import secrets
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,11 +38,11 @@ from dedup.near_duplicates import lsh, minhash
 from dedup.taken_down import TakenPages, taken_pages
 from shards.tokenizer.encode import Tokenizer, load_tokenizer
 from webtext.stages import needing
+from webtext.takedown.exported_tokens import exported_tokens, is_plain, table_tokens
 from webtext.takedown.leftovers import leftovers
 
 # Columns with mere mentions of an address.
 TEXT_COLUMNS = frozenset({"text", "title"})
-CHUNK_BYTES = 8 << 20
 
 
 @dataclass(slots=True)
@@ -82,8 +81,9 @@ class Receipt:
         if self.mentions:
             lines.append(f"{self.mentions:,} files in which other pages mention an address")
         lines += [f"FOUND {each}" for each in self.findings]
+        end = " in what was searched" if self.not_searched else ""
         lines.append(
-            "nothing of it was found" if not self.findings else "the take-down is not whole"
+            f"nothing of it was found{end}" if not self.findings else "the take-down is not whole"
         )
         return "\n".join(lines)
 
@@ -135,7 +135,9 @@ class _Search:
         self._receipt = receipt
         self._ids = frozenset(record.url_keys)
         self._digests = frozenset(record.digests)
-        needles = sorted({*record.url_keys, *(key for key in record.url_keys.values() if key)})
+        names = {*record.url_keys, *(key for key in record.url_keys.values() if key)}
+        # Columns and manifests have addresses as JSON, which escapes a backslash of a query.
+        needles = sorted(names | {json.dumps(name)[1:-1] for name in names})
         self._needles = re.compile(b"|".join(re.escape(each.encode()) for each in needles))
         self._addresses = frozenset(key for key in record.url_keys.values() if key)
         self._contents = [_Contents(group) for group in _alike(record)]
@@ -162,10 +164,14 @@ class _Search:
         for path in sorted(each for each in place.rglob("*") if each.is_file()):
             data = path.read_bytes()
             self._note(f"{name}/{path.relative_to(place)}", data)
-            if path.suffix == ".bin":
-                self._tokens(str(path), np.frombuffer(data[: len(data) // 2 * 2], "<u2"))
+            if path.suffix == ".parquet":
+                self._parquet(str(path), data)
+            elif (ids := exported_tokens(str(record.get("format")), path, data)) is not None:
+                self._tokens(str(path), ids)
             elif self._needles.search(data):
                 self._found(str(path), "names a page")
+            elif not is_plain(path):
+                self._receipt.not_searched.append(f"{path}: not a file of a format known here")
 
     def _note(self, path: str, data: bytes) -> None:
         self._receipt.files[path] = hashlib.sha256(data).hexdigest()
@@ -177,21 +183,26 @@ class _Search:
     def _parquet(self, path: str, data: bytes) -> None:
         try:
             table = pq.read_table(io.BytesIO(data))
-        except pa.ArrowException:
+        except (pa.ArrowException, OSError):
             if self._needles.search(data):
                 self._found(path, "names a page")
+            self._receipt.not_searched.append(f"{path}: not readable as Parquet")
             return
 
         if table.column_names == ["tokens"]:
-            width = table.schema.field("tokens").type.byte_width
             stream = b"".join(table["tokens"].to_pylist())
             wide = (table.schema.metadata or {}).get(b"dtype") == b"uint32"
-            self._tokens(path, np.frombuffer(stream, "<u4" if wide else "<u2"), width)
+            self._tokens(path, np.frombuffer(stream, "<u4" if wide else "<u2"))
+            return
+        if (ids := table_tokens(data)) is not None:
+            self._tokens(path, ids)
             return
 
         mentioned = False
         for name in table.column_names:
-            text = json.dumps(table[name].to_pylist(), default=str).encode()
+            text = json.dumps(table[name].to_pylist(), default=str, ensure_ascii=False).encode(
+                "utf-8", "surrogatepass"
+            )
             if self._needles.search(text) is None:
                 continue
             if name in TEXT_COLUMNS:
@@ -204,25 +215,26 @@ class _Search:
             self._texts(path, [text or "" for text in table["text"].to_pylist()])
 
     def _warc(self, path: str, data: bytes) -> None:
-        mentioned = False
-        for record in _members(data):
-            head, _, body = record.partition(b"\r\n\r\n")
-            fields = head.decode("latin-1")
-            uri = re.search(r"(?im)^WARC-Target-URI:\s*<?([^\s>]+)", fields)
-            if uri is not None and self._is_page(uri[1]):
+        with needing("crawl"):
+            from crawl.warc.erase import readable_records
+        mentioned, end, unread = False, 0, 0
+        for (offset, length), record in readable_records(data):
+            unread, end = unread + offset - end, offset + length
+            if self._is_page(record.fields.get("warc-target-uri", "").strip("<>")):
                 self._found(path, "a record of a page")
-            digest = re.search(r"(?im)^WARC-Payload-Digest:\s*(\S+)", fields)
-            if digest is not None and digest[1] in self._digests:
+            if record.fields.get("warc-payload-digest") in self._digests:
                 self._found(path, "a record with the bytes of a page")
-            mentioned = mentioned or self._needles.search(body) is not None
+            mentioned = mentioned or self._needles.search(record.block) is not None
 
         self._receipt.mentions += mentioned
+        if unread := unread + len(data) - end:
+            self._receipt.not_searched.append(f"{path}: {unread:,} bytes of damaged records")
 
     def _is_page(self, url: str) -> bool:
         page = target(url)
         return not isinstance(page, UrlProblem) and page_identity(page).doc_id in self._ids
 
-    def _tokens(self, path: str, ids: np.ndarray, width: int = 0) -> None:
+    def _tokens(self, path: str, ids: np.ndarray) -> None:
         if not self._contents:
             return
         if self._tokenizer is None:
@@ -233,7 +245,12 @@ class _Search:
         texts = []
         for start, end in zip(starts, np.concatenate([ends, [len(ids)]]), strict=True):
             if end > start:
-                raw = tokenizer.decode_bytes(ids[start:end].tolist())
+                try:
+                    raw = tokenizer.decode_bytes(ids[start:end].tolist())
+                except InputError as error:
+                    # An export of another tokenizer, or a damaged file: the rest is searched.
+                    self._receipt.not_searched.append(f"{path}: tokens from {start:,}: {error}")
+                    continue
                 texts.append(raw.decode("utf-8", "replace"))
         self._texts(path, texts)
 
@@ -277,17 +294,3 @@ def _alike(record: Takedown) -> Iterator[Takedown]:
     for each in settings:
         alike = [one for one in record.contents if (one.shingles, one.seed) == each]
         yield record.model_copy(update={"contents": alike})
-
-
-def _members(data: bytes) -> Iterator[bytes]:
-    """The records of a compressed WARC file, a gzip member each; damaged ones as far as they go."""
-    start = 0
-    while start < len(data):
-        inflater = zlib.decompressobj(31)
-        try:
-            yield inflater.decompress(data[start:])
-        except zlib.error:
-            return
-        if not inflater.eof:
-            return
-        start = len(data) - len(inflater.unused_data)
