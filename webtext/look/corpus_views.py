@@ -16,6 +16,7 @@ from corpus.tables.parquet import iter_tables
 from corpus.tables.takedown_list import standing
 from webtext.inspection.explain import row_of
 from webtext.inspection.query import query, views
+from webtext.look.domain_counts import domain_counts
 from webtext.stages import needing
 
 DOMAINS_SHOWN = 100
@@ -56,37 +57,7 @@ def document_text(store: Store, doc_id: str) -> str:
 
 def domains(store: Store, name: str) -> list[dict[str, Any]]:
     """The domains with most links: links, pages, documents and kept documents of each batch."""
-    known = views(store)
-    if "links" not in known:
-        return []
-
-    condition = f"WHERE links.domain LIKE {quoted(f'%{name}%')}" if name else ""
-    columns, joins = ["count(*) AS links"], []
-    for table, column, expression in (
-        (
-            "pages",
-            "fetched",
-            "count(*) FILTER (pages.attempts IS NOT NULL AND pages.reason IS NULL)",
-        ),
-        ("documents", "documents", "count(documents.num_words)"),
-        ("verdicts", "kept", "count(*) FILTER (verdicts.kept)"),
-    ):
-        present = table in known
-        columns.append(f"{expression if present else '0'} AS {column}")
-        if present:
-            joins.append(f"LEFT JOIN {table} USING (doc_id, batch)")
-    return query(
-        store,
-        # Only links of the domains shown are joined: the others are most of a corpus.
-        f"WITH most AS (SELECT domain, count(*) AS total FROM links {condition} "
-        f"GROUP BY domain ORDER BY total DESC, domain LIMIT {DOMAINS_SHOWN}), "
-        "chosen AS (SELECT links.doc_id, links.domain, links.batch, most.total "
-        "FROM links JOIN most USING (domain)) "
-        f"SELECT chosen.domain, chosen.batch, {', '.join(columns)} "
-        f"FROM chosen {' '.join(joins)} "
-        "GROUP BY chosen.domain, chosen.batch, chosen.total "
-        "ORDER BY chosen.total DESC, chosen.domain, chosen.batch",
-    ).to_pylist()
+    return domain_counts(store, name, DOMAINS_SHOWN)
 
 
 def domain_losses(store: Store, domain: str) -> list[dict[str, Any]]:
