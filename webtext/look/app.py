@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from corpus.errors import WebtextError
+from corpus.errors import InputError, WebtextError
 from corpus.snapshots.snapshot import snapshots
 from corpus.storage.store import Store
 from corpus.tables.elsewhere import is_elsewhere
@@ -359,7 +359,12 @@ class Views:
         return RedirectResponse(back if back.startswith("/") and back[1:2] != "/" else "/", 303)
 
     def _add_label(self, form: dict[str, str]) -> None:
-        similarity = float(form["similarity"]) if "similarity" in form else None
+        try:
+            similarity = float(form["similarity"]) if "similarity" in form else None
+        except ValueError as error:
+            raise InputError(
+                f"similarity {form['similarity']!r}: expected a number from 0 to 1"
+            ) from error
         question, doc_id, answer = (form.get(name, "") for name in ("question", "doc_id", "answer"))
         self._labels.add(question, doc_id, answer, form.get("other", ""), similarity)
 

@@ -34,6 +34,8 @@ from webtext.look.labels import Labels
 from webtext.reports.ablations import add_ablation_option, read_ablations
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# The port after the last one is for stored pages.
+MOST_PORTS = (1 << 16) - 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     parser = command.corpus_parser("webtext.look", __doc__ or "")
     parser.add_argument(
-        "--port", type=int, default=8008, metavar="N", help="port; stored pages use the next one"
+        "--port",
+        type=int,
+        default=8008,
+        metavar="N",
+        help="port; stored pages use the next one (default: 8008; 0: any two free ones)",
     )
     parser.add_argument(
         "--host",
@@ -70,6 +76,8 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     if args.export_labels is not None:
         return _export(open_corpus(args.corpus), args.export_labels, as_json=args.json)
+    if not 0 <= args.port < MOST_PORTS:
+        raise InputError(f"--port {args.port}: expected 0 to {MOST_PORTS - 1}")
     if args.host not in LOOPBACK and len(args.token or "") < 16:
         raise InputError(
             f"--host {args.host} lets other machines read all pages and write labels: give --token "
@@ -78,16 +86,23 @@ def _main(argv: Sequence[str] | None) -> int:
 
     store, ablations = open_corpus(args.corpus), read_ablations(args.ablation)
     with _listen(args.host, args.port) as first, _listen(args.host, _next(args.port)) as second:
-        name = "127.0.0.1" if args.host in LOOPBACK else args.host
+        name = _in_address(args.host)
         port, frame_port = first.getsockname()[1], second.getsockname()[1]
         parent, secret = f"http://{name}:{port}", secrets.token_urlsafe(18)
-        hosts = frozenset({"127.0.0.1", "localhost", "[::1]", args.host})
+        hosts = frozenset({"127.0.0.1", "localhost", "[::1]", name})
         origins = Origins(f"http://{name}:{frame_port}", secret, hosts, args.token)
         shown = f"{parent}/?token={args.token}" if args.token else f"{parent}/"
         print(json.dumps({"address": shown}) if args.json else f"look: {shown}", flush=True)
         app = look_app(store, origins, ablations)
         asyncio.run(_serve([(app, first), (frame_app(store, parent, secret), second)]))
     return 0
+
+
+def _in_address(host: str) -> str:
+    """The host as addresses name it: `localhost` is served by IPv4, and IPv6 has brackets."""
+    if host == "localhost":
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _export(store: Store, folder: Path, *, as_json: bool) -> int:

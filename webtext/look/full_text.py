@@ -1,7 +1,8 @@
 """A full-text index of the documents in SQLite (FTS5), made on demand and kept outside the corpus.
 
 The index has no copy of the texts. It is kept in the user's cache under the digest of the
-documents' manifests. Adding or rebuilding a batch changes the digest, and the old index is deleted.
+documents' files. Adding or rebuilding a batch and taking pages down change the digest, and the old
+index is deleted.
 """
 
 from __future__ import annotations
@@ -36,18 +37,30 @@ class FullTextIndex:
     @property
     def path(self) -> Path:
         """The file of the index of the documents as they are now."""
-        made_of = [manifest.fingerprint for manifest in batches(self._store, "documents")]
+        # Not the fingerprints: a take-down leaves them as they are.
+        made_of = [
+            [manifest.batch, [part.digest for part in manifest.parts]]
+            for manifest in batches(self._store, "documents")
+        ]
         return self._folder / f"{fingerprint(*made_of)}.sqlite"
 
     @property
     def is_ready(self) -> bool:
-        """True if the documents can be searched."""
+        """True if the documents can be searched. An index of other documents is deleted."""
+        self.delete_old()
         return self.path.exists()
 
     @property
     def is_being_made(self) -> bool:
         """True while a thread writes the index."""
         return self._making is not None and self._making.is_alive()
+
+    def delete_old(self) -> None:
+        """Delete indexes of documents as they were: they may have the words of a removed page."""
+        path = self.path
+        for old in self._folder.glob("*.sqlite"):
+            if old != path:
+                old.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Make the index in a thread, unless it is made or being made."""
@@ -65,12 +78,14 @@ class FullTextIndex:
         connection = sqlite3.connect(unfinished)
         try:
             self._fill(connection)
+        except BaseException:
+            unfinished.unlink()
+            raise
         finally:
             connection.close()
 
-        for old in self._folder.glob("*.sqlite"):
-            old.unlink()
         unfinished.replace(path)
+        self.delete_old()
 
     def _fill(self, connection: sqlite3.Connection) -> None:
         # The file is thrown away if the process dies, so it needs no journal.

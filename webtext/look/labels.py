@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
+from corpus.tables.takedown_list import load_forgotten
 
 FOLDER = "reports/labels"
 # Questions with their answers.
@@ -57,7 +59,6 @@ class Labels:
     def __init__(self, store: Store, window: str) -> None:
         self._store = store
         self._path = f"{FOLDER}/{window}.parquet"
-        self._mine: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
     def add(
@@ -68,9 +69,22 @@ class Labels:
         other: str = "",
         similarity: float | None = None,
     ) -> None:
-        """Keep an answer. Raises: InputError for an answer unknown to the question."""
+        """Keep an answer.
+
+        Raises: InputError for an answer unknown to the question, an answer to a pair without its
+        similarity, and a page that was taken down.
+        """
         if answer not in ANSWERS.get(question, ()):
             raise InputError(f"{answer!r}: expected {', '.join(ANSWERS.get(question, ANSWERS))}")
+        is_pair = question == "pair"
+        # Every window reads the answers of all: one that it cannot count would break them.
+        if is_pair != (similarity is not None and 0 <= similarity <= 1) or is_pair != bool(other):
+            raise InputError(
+                f"question {question!r}, other page {other!r}, similarity {similarity}: expected "
+                "both for a pair, with a similarity from 0 to 1, and neither for a page"
+            )
+        if not load_forgotten(self._store).doc_ids.isdisjoint({doc_id, other}):
+            raise InputError(f"{doc_id}: the page was taken down; its answers are not kept")
 
         row = {
             "question": question,
@@ -81,20 +95,56 @@ class Labels:
             "labelled_at": datetime.now(UTC),
         }
 
+        # The file is read again: a take-down may have removed rows since the last answer.
         with self._lock:
-            self._mine.append(row)
-            stream = io.BytesIO()
-            pq.write_table(pa.Table.from_pylist(self._mine, SCHEMA), stream)
-            self._store.write_bytes(self._path, stream.getvalue())
+            try:
+                present = _read(self._store, self._path)
+            except FileNotFoundError:
+                present = SCHEMA.empty_table()
+            added = pa.Table.from_pylist([row], SCHEMA)
+            _write(self._store, self._path, pa.concat_tables([present, added]))
 
     def latest(self, question: str) -> dict[tuple[str, str], dict[str, Any]]:
         """The last answer for each page or pair, over all windows."""
         rows = []
-        for path, _ in self._store.files(FOLDER):
-            if path.endswith(".parquet"):
-                rows += pq.read_table(io.BytesIO(self._store.read_bytes(path))).to_pylist()
+        for path in _files(self._store):
+            rows += _read(self._store, path).to_pylist()
         rows.sort(key=lambda row: row["labelled_at"])
         return {(row["doc_id"], row["other"]): row for row in rows if row["question"] == question}
+
+
+def remove_answers(store: Store, doc_ids: Iterable[str]) -> int:
+    """Remove the answers about pages that are taken down; return their number."""
+    gone = pa.array(sorted(doc_ids), pa.string())
+    removed = 0
+    for path in _files(store):
+        rows = _read(store, path)
+        left = rows.filter(
+            pc.invert(pc.or_(pc.is_in(rows["doc_id"], gone), pc.is_in(rows["other"], gone)))
+        )
+        if left.num_rows == rows.num_rows:
+            continue
+
+        removed += rows.num_rows - left.num_rows
+        if left.num_rows:
+            _write(store, path, left)
+        else:
+            store.delete(path)
+    return removed
+
+
+def _files(store: Store) -> list[str]:
+    return [path for path, _ in store.files(FOLDER) if path.endswith(".parquet")]
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(store.read_bytes(path)))
+
+
+def _write(store: Store, path: str, rows: pa.Table) -> None:
+    stream = io.BytesIO()
+    pq.write_table(rows, stream)
+    store.write_bytes(path, stream.getvalue())
 
 
 class Precision(NamedTuple):

@@ -46,6 +46,8 @@ from corpus.tables.takedown_list import (
 )
 from crawl.captures.groups import remove_groups
 from webtext.confirm import confirm
+from webtext.look.full_text import FullTextIndex
+from webtext.look.labels import remove_answers
 from webtext.reports import html
 from webtext.takedown import find, proof
 from webtext.takedown.batch import remove_from_batch
@@ -319,6 +321,10 @@ def _complete(store: Store, record: Takedown, keep_withdrawn: bool) -> Takedown:
             break
         # A batch formerly at work brought pages, and others may have copies of them.
 
+    if answers := remove_answers(store, record.url_keys):
+        removed = Counter(record.removed)
+        removed["labels"] += answers
+        record = record.model_copy(update={"removed": dict(removed)})
     record = record.model_copy(
         update={"done": [name for name in names if name in {*record.done, *free}]}
     )
@@ -393,6 +399,7 @@ def _finish(store: Store, record: Takedown) -> Takedown:
         }
     )
     _renew_report(store)
+    FullTextIndex(store).delete_old()
 
     names = list(record.withdrawn)
     record = record.model_copy(

@@ -19,6 +19,7 @@ from shards.export import main as export
 from tests.support import grown_corpus
 from tests.webtext.takedown.test_forget import everything, id_of, residue, run
 from webtext.inspection import explain
+from webtext.look.labels import Labels
 from webtext.reports import status
 from webtext.takedown import command as forget
 from webtext.takedown import proof
@@ -140,6 +141,7 @@ def test_the_proof_finds_what_is_left(
     assert saved is None
     store.write_bytes("runs/r/config.json", json.dumps({"snapshot": "2024-02"}).encode())
     doc_id = id_of(fates_copy, fates_copy.original)
+    Labels(store, "w").add("extraction", doc_id, "right")
     left = Path(fates_copy.root) / "tokens" / ".tmp-part-00000-1-aa"
     left.write_bytes(b"x")
     os.utime(left, (time.time() - 600,) * 2)
@@ -147,6 +149,7 @@ def test_the_proof_finds_what_is_left(
     assert run(fates_copy, "--url", fates_copy.original) == 0
     (record,) = takedowns(store)
     assert record.removed["leftover_files"] == 1
+    assert record.removed["labels"] == 1, "the search below would find its doc_id"
     assert record.runs == ["r"]
     assert record.exports == [f"nanogpt to {out}"]
     warn_of_trained_on(store, "r", "2024-02")
