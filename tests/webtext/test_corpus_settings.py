@@ -12,7 +12,8 @@ from clean import run as clean_run
 from clean.config import CleanConfig
 from corpus.config import Section, load_config, outside_corpus
 from corpus.errors import ConfigError
-from corpus.storage.store import open_store
+from corpus.storage.store import open_corpus, open_store
+from corpus.tables.inventory import entries
 from corpus.tables.manifest import read_manifest
 from corpus.tables.mixed_settings import OF_ONE_RUN, mixed_among
 from crawl import run as crawl_run
@@ -197,6 +198,28 @@ def test_drop_batch_asks_and_removes_all_but_what_is_needed(
     assert drop_batch.main([*where, "2024-01", "--yes"]) == 2
     assert "is part of snapshot '2024-01'" in capsys.readouterr().err
     assert drop_batch.main([*where, "2024-09", "--yes"]) == 2
+
+
+def test_a_batch_that_later_links_were_made_after_is_not_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its pages are left out of them, so all that was built from these links would be stale."""
+    root = str(tmp_path / "c")
+    for number, batch in enumerate(("x", "y-x")):
+        sites = grown_corpus.ordinary(3, number)
+        dump = grown_corpus.write_dump(tmp_path / f"RS_{batch}.zst", sites, 50 * number)
+        grown_corpus.link(root, batch, dump)
+    store = open_corpus(root)
+    for name in ("dedup-y-x", "overlap-y-x", "refresh-y-x"):
+        store.write_json(f"reports/{name}.json", {})
+
+    assert drop_batch.main(["--corpus", root, "--batch", "x", "--yes"]) == 2
+    assert "finish it, or drop y-x first" in capsys.readouterr().err
+    assert status.to_json(store, entries(store))["batches"] == ["x", "y-x"]
+    drop_batch.drop(store, "x")
+    assert len(list(store.files("reports"))) == 3, "reports of a batch whose name ends like it"
+    assert drop_batch.main(["--corpus", root, "--batch", "y-x", "--yes"]) == 0
+    assert list(store.files("reports")) == []
 
 
 def test_why_shows_value_threshold_and_setting(

@@ -41,6 +41,7 @@ from corpus.tables.schemas import (
 from corpus.tables.segments import segment_files
 from corpus.tables.takedown_list import HOST
 from corpus.urls import host_identity
+from webtext.reports.of_batch import delete_reports
 from webtext.stages import needing
 from webtext.takedown.rows import among, row_groups
 
@@ -79,9 +80,7 @@ def remove_from_batch(store: Store, batch: str, doc_ids: frozenset[str]) -> Coun
     removed += _excise(store, batch, doc_ids)
 
     if removed.total():
-        for path, _ in store.files("reports"):
-            if path.endswith(f"-{batch}.json"):
-                store.delete(path)
+        delete_reports(store, batch)
 
     return +removed
 

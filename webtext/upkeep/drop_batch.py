@@ -4,8 +4,8 @@
     webtext drop-batch --corpus C --batch B --yes
 
 Every table, WARC segment and unfinished step of the batch is deleted. Pages fetched by this
-batch alone are lost: a crawl cannot be repeated. A batch is refused if a snapshot names it or a
-later batch was deduplicated against it.
+batch alone are lost: a crawl cannot be repeated. A batch is refused if a snapshot names it, or if a
+later batch was linked after it or deduplicated against it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from corpus.snapshots.snapshot import read_heads
 from corpus.storage import lease
 from corpus.storage.store import Store, check_name, open_corpus, work_dir
 from corpus.tables.generations import EARLIER
-from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest
+from corpus.tables.inventory import batch_names
+from corpus.tables.manifest import EXTRA_TABLES, batches, find_manifest, find_manifests
 from corpus.tables.schemas import TABLES
+from corpus.tables.staleness import is_table
 from webtext.confirm import confirm
+from webtext.reports.of_batch import delete_reports
 
 FOLDERS = (*reversed((*TABLES, *EXTRA_TABLES)), "warc")
 """Folders with one folder per batch. Last tables go first: what an interruption leaves is a batch
@@ -80,6 +83,12 @@ def refuse_needed(store: Store, batch: str) -> None:
             f"batch {batch!r} is needed: {', '.join(later)} was deduplicated against it; "
             f"drop {later[-1]} first"
         )
+    if users := _built_on(store, batch):
+        raise InputError(
+            f"batch {batch!r} is needed: tables of {', '.join(users)} were built from its tables, "
+            f"such as links without its pages, and would be stale; finish it, or drop {users[-1]} "
+            "first"
+        )
 
     retired = retirements(store)
     for head in read_heads(store):
@@ -88,6 +97,19 @@ def refuse_needed(store: Store, batch: str) -> None:
                 f"batch {batch!r} is part of snapshot {head.name!r}; a snapshot stays readable. "
                 f"To take pages out of it: `webtext forget`; to delete old ones: `webtext prune`"
             )
+
+
+def _built_on(store: Store, batch: str) -> list[str]:
+    """The other batches with a table of this one among their inputs, in their order."""
+    others = [name for name in batch_names(store) if name != batch]
+    keys = [(table, name) for name in others for table in (*TABLES, *EXTRA_TABLES)]
+    users = {
+        name
+        for (_, name), manifest in find_manifests(store, keys).items()
+        if manifest is not None
+        and any(given.batch == batch and is_table(given.table, batch) for given in manifest.inputs)
+    }
+    return [name for name in others if name in users]
 
 
 def drop(store: Store, batch: str) -> None:
@@ -99,9 +121,7 @@ def drop(store: Store, batch: str) -> None:
             store.delete_dir(f"{table}/{batch}")
             store.delete_dir(f"{EARLIER}/{table}/{batch}")
 
-        for path, _ in store.files("reports"):
-            if path.endswith(f"-{batch}.json"):
-                store.delete(path)
+        delete_reports(store, batch)
         store.delete(f"refresh/begun-{batch}.json")
         for name in store.folders(work_dir(batch)):
             store.delete_dir(f"{work_dir(batch)}/{name}")

@@ -37,11 +37,12 @@ from corpus.run.progress import duration
 from corpus.snapshots.retirement import retirement
 from corpus.snapshots.snapshot import snapshot_path
 from corpus.storage.lease import hold
-from corpus.storage.store import NAME, Store, open_corpus, open_store
+from corpus.storage.store import Store, is_name, open_corpus, open_store
 from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import batches, find_manifest
 from corpus.tables.takedown_list import unfinished
 from webtext.reports import html, summary
+from webtext.reports.of_batch import refresh_path
 from webtext.reports.summary import Summary
 from webtext.rights import command as rights
 from webtext.settings import check_settings, sets_of
@@ -243,7 +244,11 @@ def _send_if_overdue(store: Store, config: RefreshConfig, hooks: Hooks) -> bool:
 
 
 def _say_up_to_date(config: RefreshConfig, increments: Sequence[Increment]) -> None:
-    print(f"up to date: {len(increments)} dumps in {config.dumps}, each has its batch")
+    num_dumps = sum(len(each.dumps) for each in increments)
+    print(
+        f"up to date: {num_dumps} {'dump' if num_dumps == 1 else 'dumps'} in {config.dumps}, "
+        "each has its batch"
+    )
 
 
 def _print_json(config: RefreshConfig, missing: Sequence[Increment], **more: Any) -> None:
@@ -331,7 +336,7 @@ def find_increments(config: RefreshConfig) -> Iterator[Increment]:
     for path in dump_sizes(config.dumps):
         name = path.rpartition("/")[2]
         match = re.search(config.batch, name)
-        if match is None or not NAME.match(match[1] or ""):
+        if match is None or not is_name(match[1] or ""):
             raise InputError(
                 f"{path}: its name gives no batch by refresh.batch = {config.batch!r}; "
                 "narrow refresh.dumps or change the expression"
@@ -406,7 +411,7 @@ def _increment(
     found = summary.summarise(
         store, increment.batch, names[: names.index(increment.batch)], config.usual_factor
     )
-    store.write_json(f"reports/refresh-{increment.batch}.json", summary.to_json(found))
+    store.write_json(refresh_path(increment.batch), summary.to_json(found))
     print(summary.render(found))
     hooks.send("batch", summary.to_json(found))
     store.delete(_begun_path(increment.batch))
