@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # Hosts whose identity is remembered per process (about 20 MB when full).
 HOST_CACHE_SIZE = 1 << 16
 
+# A scheme without its dots, which are those of a host, and not before the number of a port.
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+-]*:(?![0-9])")
+
 # Redirectors inside redirectors, or schemes before a scheme, that are followed; a longer chain is
 # not a page.
 MAX_UNWRAPS = 8
@@ -72,6 +75,14 @@ class HostIdentity(NamedTuple):
 
     key: str
     domain: str
+
+
+def with_scheme(asked: str) -> str:
+    """An address as people type it, with `http://` unless it names a scheme.
+
+    `example.org:8080/page` and `localhost:8080` name a host and a port.
+    """
+    return asked if _SCHEME.match(asked) else f"http://{asked}"
 
 
 def target(text: str) -> Target | UrlProblem:

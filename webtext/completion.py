@@ -9,6 +9,7 @@ The script is static, so a completion starts no Python. Print it again after an 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -17,8 +18,8 @@ from corpus.run.arguments import bare_parser, command_parser, named_by_index
 from corpus.run.command import run_command
 from webtext.commands import GROUPS, PROGRAMS, command_main
 
-# Metavars of options taking a path.
-FILES = frozenset({"FILE", "FILE.toml", "FOLDER", "C"})
+# Metavars of options taking a path, such as FILE.toml and [NAME=]FILE.
+PATHS = re.compile(r"(\[NAME=\])?FILE(\.\w+)?|FOLDER|DIR|C")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +65,7 @@ def _whole(complete_files: Mapping[str, str]) -> argparse.ArgumentParser:
 def _complete_files(parser: argparse.ArgumentParser, complete: Mapping[str, str]) -> None:
     # shtab documents `complete` as an attribute of the action; argparse has no public list of them.
     for action in parser._actions:
-        if action.metavar in FILES:
+        if isinstance(action.metavar, str) and PATHS.fullmatch(action.metavar):
             action.complete = complete  # type: ignore[attr-defined]
 
 

@@ -185,12 +185,13 @@ def _date(row: dict[str, Any], columns: Columns, place: str) -> str:
         elif isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)
         moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{place}: column {columns.date!r} holds {value!r:.60}; expected a date such as 2024-01-31T12:00:00Z"
         ) from error
 
-    return str(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    # `strftime` writes the year 800 with three digits, which is not a date of ISO 8601.
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
@@ -210,6 +211,12 @@ def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"--parquet {source}: damaged ({first_line(error)}); get it again"
+            ) from error
+        except (ValueError, OverflowError) as error:
+            # A time beyond the year 9999, or of nanoseconds, has no Python object.
+            raise InputError(
+                f"--parquet {source}: a value that cannot be read ({first_line(error)}); expected "
+                f"texts, ids and dates in {', '.join(names)}"
             ) from error
 
 

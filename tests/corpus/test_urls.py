@@ -22,6 +22,7 @@ from corpus.urls import (
     page_identity,
     registered_domain,
     target,
+    with_scheme,
 )
 
 SAME = [
@@ -346,3 +347,22 @@ def _check_idempotent(url: str) -> bool:
             continue  # the key without its parameters' order or `www.` happens to be a redirector
         assert page_identity(keyed) == identity, (url, found, identity)
     return True
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("example.org/page", "http://example.org/page"),
+        ("example.org:8080/page", "http://example.org:8080/page"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("//example.org/page", "http:////example.org/page"),
+        ("https://example.org/", "https://example.org/"),
+        ("http:/example.org/page", "http:/example.org/page"),
+        ("HTTP:example.org", "HTTP:example.org"),
+        ("mailto:a@example.org", "mailto:a@example.org"),
+        ("view-source:https://example.org/", "view-source:https://example.org/"),
+    ],
+)
+def test_an_address_as_people_type_it(asked: str, meant: str) -> None:
+    """`explain` and `forget` had a rule each: one took a port for the rest of a scheme."""
+    assert with_scheme(asked) == meant

@@ -166,6 +166,12 @@ def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str])
     assert names <= complete("webtext", "")
     assert complete("webtext", "re") == {name for name in names if name.startswith("re")}
     assert {"--corpus", "--sample"} <= complete("webtext", "verify", "--")
+    # Files by every name of a path: a script without them completes nothing there.
+    with_files = set(
+        re.findall(r"^_shtab_webtext_(\w+)_COMPGEN=_shtab_compgen_files$", script, re.M)
+    )
+    paths = {"verify___proof", "publish___staging", "train___held_out", "evaluate___texts"}
+    assert paths <= with_files
     assert complete("webtext", "crawl", "--executor", "") == {"auto", "serial", "pool", "ray"}
 
 

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from corpus.errors import InputError
 from corpus.storage.store import open_corpus
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
-from webtext import cli
+from crawl.warc.records import warc_date
+from webtext import cli, import_documents
 
 PROSE = (
     "The river runs north through the valley, and the people who live there have built their houses "
@@ -183,3 +185,32 @@ def test_a_damaged_parquet_file_is_named(
     )
     assert bring_in(str(tmp_path / "corpus"), "b", "--parquet", str(path), *flags) == 2
     assert f"{path}: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("0800-01-02", "0800-01-02T00:00:00Z"),
+        ("0001-01-01", "0001-01-01T00:00:00Z"),
+        ("2024-05-06T01:00:00+02:00", "2024-05-05T23:00:00Z"),
+        ("0001-01-01T00:00:00+05:00", None),
+        ("9999-12-31T23:59:59-01:00", None),
+    ],
+)
+def test_dates_at_the_ends_of_the_calendar(value: str, stored: str | None) -> None:
+    """A year of three digits is no WARC date, and a shift by a time zone can leave the calendar."""
+    columns = import_documents.Columns("text", "", "", "d")
+    if stored is None:
+        with pytest.raises(InputError, match="expected a date"):
+            import_documents._date({"d": value}, columns, "row 1")
+        return
+    assert import_documents._date({"d": value}, columns, "row 1") == stored
+    assert warc_date(stored) is not None
+
+
+def test_a_time_that_no_calendar_has_is_named(tmp_path: Path) -> None:
+    far = pa.array([500 * 10**15], pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["a"], "d": far}), tmp_path / "far.parquet")
+    columns = import_documents.Columns("text", "", "", "d")
+    with pytest.raises(InputError, match="expected texts, ids and dates in text, d"):
+        list(import_documents._parquet_rows(str(tmp_path / "far.parquet"), columns))

@@ -70,6 +70,12 @@ def test_a_snapshot_becomes_one_revision(
     assert "would get" in capsys.readouterr().out
     assert not any(line.startswith(("POST", "PUT")) for line in hub.requests)
 
+    place.mkdir()
+    (place / "old").write_bytes(b"")
+    assert command.main([*words, "--dry-run", "--staging", str(place)]) == 2
+    assert f"--staging {place}: has files already" in capsys.readouterr().err
+    (place / "old").unlink()
+
     assert command.main([*words, "--staging", str(place), "--private"]) == 0
     assert main_branch(hub) == files(place)
     assert hub.repositories[NAME].private
@@ -138,6 +144,17 @@ def test_a_hub_that_stays_away_or_refuses_is_named(hub: Hub, folder: Path) -> No
     for address in ("hf://us/corpus", "hf://datasets/us", "hf://models/us/x"):
         with pytest.raises(InputError, match=f"--to {address}: expected hf://datasets/OWNER/NAME"):
             uploads.repository(address)
+
+
+@pytest.mark.parametrize("status", [503, 0])
+def test_a_dry_run_asks_again_and_names_a_refusal(hub: Hub, folder: Path, status: int) -> None:
+    uploads.upload(api(hub), NAME, folder, "d1")
+    hub.failures += [("/tree/", status)]
+    planned = uploads.compared(api(hub), NAME, uploads.Folder.read(folder))
+    assert (planned.added, planned.removed, hub.failures) == ([], [], [])
+    hub.failures += [("/tree/", 403)]
+    with pytest.raises(InputError, match="403 at the attempt to list the files"):
+        uploads.compared(api(hub), NAME, uploads.Folder.read(folder))
 
 
 def test_a_later_publication_replaces_data_and_can_forget_it(hub: Hub, folder: Path) -> None:

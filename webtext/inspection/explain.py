@@ -29,7 +29,7 @@ from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import find_row, iter_tables, locate_row, part_index, row_in_file
 from corpus.tables.schemas import part_of_id
 from corpus.tables.takedown_list import standing, together
-from corpus.urls import UrlProblem, page_identity, target
+from corpus.urls import UrlProblem, page_identity, target, with_scheme
 from webtext.inspection.explain_text import render
 from webtext.inspection.page_history import PageHistory, TokenPosition
 from webtext.stages import needing
@@ -98,12 +98,8 @@ def page_id(asked: str) -> str | None:
             f"{asked!r}: neither an address such as http://example.org/page nor the 32 digits of a doc_id"
         )
 
-    page = target(_with_scheme(asked))
+    page = target(with_scheme(asked))
     return None if isinstance(page, UrlProblem) else page_identity(page).doc_id
-
-
-def _with_scheme(asked: str) -> str:
-    return asked if re.match("[a-zA-Z][a-zA-Z0-9+.-]*:", asked) else f"http://{asked}"
 
 
 def _trace_refusal(store: Store, history: PageHistory, names: Sequence[str]) -> None:
@@ -120,7 +116,7 @@ def _trace_refusal(store: Store, history: PageHistory, names: Sequence[str]) -> 
 
     with needing("crawl"):
         from crawl.links.refusal import explain_refusal
-    found = explain_refusal(_with_scheme(history.asked), settings, made_under)
+    found = explain_refusal(with_scheme(history.asked), settings, made_under)
     history.refused = found.reason
     if found.doubt is not None:
         history.doubt = f"{found.doubt}; batch {latest} may have judged otherwise"
@@ -129,7 +125,7 @@ def _trace_refusal(store: Store, history: PageHistory, names: Sequence[str]) -> 
 def _trace_takedown(store: Store, history: PageHistory, asked: str) -> None:
     for record in standing(store):
         listed = together([record])
-        if history.doc_id in listed.doc_ids or listed.has_page(_with_scheme(asked)):
+        if history.doc_id in listed.doc_ids or listed.has_page(with_scheme(asked)):
             history.taken_down = f"{record.when[:10]}, take-down {record.id}" + (
                 f" ({record.why})" if record.why else ""
             )

@@ -10,6 +10,7 @@ checks the others without the corpus and without this package.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,9 +115,11 @@ def _statement(
 def _inclusions(watched: Sequence[Watched], num_leaves: int) -> dict[str, bytes]:
     """A file for each leaf. A page cut into several texts has several."""
     files: dict[str, bytes] = {}
+    of_page: Counter[str] = Counter()
     for each in watched:
         leaf = json.loads(each.leaf)
         proof = {"leaf": leaf, "index": each.index, "leaves": num_leaves, "path": each.path}
-        number = sum(name.startswith(f"inclusion-{leaf['id']}-") for name in files)
-        files[f"inclusion-{leaf['id']}-{number}.json"] = json.dumps(proof).encode() + b"\n"
+        name = f"inclusion-{leaf['id']}-{of_page[leaf['id']]}.json"
+        files[name] = json.dumps(proof).encode() + b"\n"
+        of_page[leaf["id"]] += 1
     return files

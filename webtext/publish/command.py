@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
     with _staging(args.staging) as folder:
         digest = _write(store, args, str(folder))
         if args.dry_run:
-            planned = hub.plan(api, name, hub.Folder.read(folder))
+            planned = hub.compared(api, name, hub.Folder.read(folder))
             print(
                 f"dry run: {args.to} would get {len(planned.added)} files "
                 f"({planned.num_bytes:,} bytes) and lose {len(planned.removed)}"
@@ -90,8 +90,9 @@ def _write(store: Store, args: argparse.Namespace, to: str) -> str:
     """Write the whole folder and print its contents. Returns the snapshot's digest."""
     target = open_store(to)
     if any(True for _ in target.files("")):
+        option = "--staging" if args.to.startswith("hf://") else "--to"
         raise InputError(
-            f"--to {to}: has files already; expected an empty or a new folder, so that "
+            f"{option} {to}: has files already; expected an empty or a new folder, so that "
             "nothing of an earlier publication stays in this one"
         )
     schema = _schema(args.columns, with_text=not args.no_text)

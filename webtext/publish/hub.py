@@ -84,6 +84,11 @@ def plan(api: HfApi, name: str, folder: Folder, revision: str = "main") -> Plan:
     return Plan(added, removed, sum((folder.path / path).stat().st_size for path in added))
 
 
+def compared(api: HfApi, name: str, folder: Folder, revision: str = "main") -> Plan:
+    """`plan`, again after temporary failures. Raises: InputError, FatalError."""
+    return _try("list the files", lambda: plan(api, name, folder, revision))
+
+
 def upload(
     api: HfApi,
     name: str,
@@ -133,7 +138,7 @@ def _send(api: HfApi, name: str, folder: Folder, digest: str, *, merge: bool) ->
 
 def _is_done(api: HfApi, name: str, folder: Folder, revision: str) -> bool:
     """True if the revision has exactly the folder's files."""
-    left = _try("list the files", lambda: plan(api, name, folder, revision))
+    left = compared(api, name, folder, revision)
     return not left.added and not left.removed
 
 
@@ -141,7 +146,7 @@ def _commits(
     api: HfApi, name: str, folder: Folder, revision: str
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Groups of paths to send; the last one also has the paths to remove."""
-    todo = _try("list the files", lambda: plan(api, name, folder, revision))
+    todo = compared(api, name, folder, revision)
     group: list[str] = []
     size = 0
     for path in todo.added:

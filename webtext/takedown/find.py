@@ -17,7 +17,7 @@ from corpus.tables.inventory import batch_names
 from corpus.tables.manifest import Manifest, find_manifest
 from corpus.tables.schemas import LINKS, PAGES
 from corpus.tables.takedown_list import Forgotten
-from corpus.urls import UrlProblem, host_identity, page_identity, target
+from corpus.urls import UrlProblem, host_identity, page_identity, target, with_scheme
 from webtext.takedown.rows import row_groups
 
 DOMAIN = "domain:"
@@ -30,7 +30,7 @@ def read_request(urls: Sequence[str], names: Sequence[str], list_path: str | Non
     asked = [*urls, *(f"{DOMAIN}{name}" for name in names)]
     if list_path is not None:
         try:
-            lines = Path(list_path).read_text("utf-8").splitlines()
+            lines = Path(list_path).read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"--list {list_path}: {error}; name a readable UTF-8 text file"
@@ -114,7 +114,7 @@ def _check(asked: str) -> None:
     if asked.startswith(DOMAIN) and not re.fullmatch(
         r"[^\s/:@?#]+\.[^\s/:@?#]+|\[[0-9a-f:]+\]", name
     ):
-        raise InputError(f"{name!r} is no domain; expected one such as example.org")
+        raise InputError(f"{name!r} is not a domain; expected one such as example.org")
     if not asked.startswith(DOMAIN):
         _identity(asked)
 
@@ -123,10 +123,10 @@ def _identity(asked: str) -> tuple[str, str]:
     if re.fullmatch("[0-9a-f]{32}", asked):
         return asked, ""
 
-    page = target(asked if "://" in asked else f"http://{asked}")
+    page = target(with_scheme(asked))
     if isinstance(page, UrlProblem):
         raise InputError(
-            f"{asked!r} is no address of a page ({page.value}); expected one such as http://example.org/page"
+            f"{asked!r} is not the address of a page ({page.value}); expected one such as http://example.org/page"
         )
 
     identity = page_identity(page)

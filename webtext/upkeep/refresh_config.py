@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from string import Formatter
 
 from pydantic import Field, field_validator
 
 from corpus.config import Section
 from corpus.durations import parse_duration
+from corpus.storage.store import is_name
 
 
 class RefreshConfig(Section):
@@ -70,11 +72,15 @@ class RefreshConfig(Section):
     @classmethod
     def _is_template(cls, value: str) -> str:
         try:
-            differ = value.format(batch="a") != value.format(batch="b")
-        except (KeyError, IndexError, ValueError) as error:
+            filled = [field[1:] for field in Formatter().parse(value) if field[1] is not None]
+        except ValueError as error:
             raise ValueError(f"only {{batch}} can be filled in ({error})") from error
-        if not differ:
+        if other := next((each for each in filled if each != ("batch", "", None)), None):
+            raise ValueError(f"only {{batch}} can be filled in, as it is (not {other[0]!r} so)")
+        if not filled:
             raise ValueError("expected {batch} in it: every batch has a snapshot of its own")
+        if not is_name(value.format(batch="b")):
+            raise ValueError("expected letters, digits and . _ - around {batch}, to be a name")
         return value
 
     @field_validator("batch")

@@ -31,7 +31,7 @@ EMPTY = pa.array([], pa.string())
 
 
 def seal_problems(manifest: Manifest) -> list[str]:
-    """True if the manifest is as it was written."""
+    """A line if the manifest is not as it was written."""
     if manifest.seal and sealed(manifest).seal != manifest.seal:
         return [
             f"{table_dir(manifest.table, manifest.batch)}/_manifest.json: not as it was written (its seal differs)"

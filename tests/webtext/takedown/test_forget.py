@@ -488,9 +488,9 @@ def test_dry_run(fates_copy: grown_corpus.Fates, capsys: pytest.CaptureFixture[s
     ("words", "message"),
     [
         ([], "nothing to take down"),
-        (["--url", "ftp://x.y/"], "'ftp://x.y/' is no address of a page (not_http)"),
-        (["--domain", "http://a.b"], "'http://a.b' is no domain"),
-        (["--domain", "com"], "'com' is no domain"),
+        (["--url", "ftp://x.y/"], "'ftp://x.y/' is not the address of a page (not_http)"),
+        (["--domain", "http://a.b"], "'http://a.b' is not a domain"),
+        (["--domain", "com"], "'com' is not a domain"),
         (["--list", "/no/such"], "--list /no/such"),
     ],
 )

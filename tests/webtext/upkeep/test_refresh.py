@@ -485,6 +485,10 @@ def test_a_refresh_that_lost_its_lease_commits_nothing_more(
     ("words", "message"),
     [
         (["--set", "refresh.snapshot=x"], "expected {batch} in it"),
+        (["--set", "refresh.snapshot={batch.x}"], "only {batch} can be filled in"),
+        (["--set", "refresh.snapshot={batch[0]}"], "only {batch} can be filled in"),
+        (["--set", "refresh.snapshot={batch:>9}"], "only {batch} can be filled in"),
+        (["--set", "refresh.snapshot={batch}/x"], "expected letters, digits"),
         (["--set", "refresh.webhook=ftp://x"], "expected an http:// or https:// address"),
         (["--set", "refresh.usual_factor=1"], "refresh.usual_factor = 1"),
         (["--set", "refresh.batch=RS_"], "expected one group, found 0"),
