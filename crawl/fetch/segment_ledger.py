@@ -23,7 +23,7 @@ from crawl.outcomes import Outcome, segment_path, write_outcomes
 from crawl.warc.writer import SegmentWriter, digest, http_block, record_id
 
 # Compression of WARC records: of the levels, the best pages per second on two cores.
-GZIP_LEVEL = 4
+GZIP_LEVEL = 3
 # WARC field of a response whose server showed no valid certificate, or whose certificate was not
 # looked at.
 TLS_UNVERIFIED = (("X-Crawler-TLS-Verified", "false"),)

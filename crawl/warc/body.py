@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from crawl.warc.codings import (
     STEP_BYTES,
@@ -216,6 +217,7 @@ def content_type(values: Sequence[str]) -> str | None:
     return values[0] if values else None
 
 
+@lru_cache(maxsize=1024)  # asked several times per answer
 def media_type(value: str | None) -> str:
     """The essence of a `Content-Type` in lower case; empty if it cannot be parsed (WHATWG 4.4)."""
     essence = (value or "").partition(";")[0].strip().lower()

@@ -134,7 +134,7 @@ def fetch(store: Store, batch: str, sites: Sequence[Site]) -> None:
             store,
             f"warc/{batch}/part-{number:05}-00000.warc.gz",
             info={"software": "test"},
-            gzip_level=6,
+            gzip_level=3,
         )
         for number in range(SHARDS)
     }

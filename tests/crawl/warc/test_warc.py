@@ -50,7 +50,7 @@ PATH = "warc/b/part-00000-00000.warc.gz"
 
 
 def write(store: Store, bodies: list[bytes], *, request: bool = False) -> list[RecordPosition]:
-    writer = SegmentWriter(store, PATH, info={"software": "x\r\ny"}, gzip_level=4)
+    writer = SegmentWriter(store, PATH, info={"software": "x\r\ny"}, gzip_level=3)
     places = []
     for number, body in enumerate(bodies):
         headers = [
