@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -172,24 +173,32 @@ def url_path(url: str) -> str:
 
 
 def _text(body: bytes) -> str:
-    """The text of a file in UTF-8 (2.2), or in UTF-16 as some Windows editors write it."""
-    if body[:2] in _UTF16_MARKS or (len(body) > 1 and b"\0" in body[:2]):
-        name = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(
-            body[:2], "utf-16-be" if body[:1] == b"\0" else "utf-16-le"
-        )
-        body = body[:MAX_PARSED_BYTES].decode(name, "replace").removeprefix("\ufeff").encode()
-    return _whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    """The text of a file in UTF-8 (2.2), or in UTF-16 or UTF-32 as some editors write it.
 
-
-def _whole_lines(body: bytes) -> bytes:
-    """The bytes to parse: of a longer file, its whole lines.
-
-    Half of `Disallow: /a` forbids everything.
+    Of a longer file, the whole lines before the limit: half of `Disallow: /a` forbids everything.
     """
-    if len(body) <= MAX_PARSED_BYTES:
-        return body
-    head = body[:MAX_PARSED_BYTES]
-    return head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
+    encoding = _encoding(body)
+    text = body[:MAX_PARSED_BYTES].decode(encoding, "replace")
+    if len(body) > MAX_PARSED_BYTES:
+        following = body[MAX_PARSED_BYTES : MAX_PARSED_BYTES + 1]
+        if encoding != "utf-8" or following not in (b"\r", b"\n"):
+            text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+
+    # Half of the bytes of UTF-32 are characters of their own in UTF-16.
+    return text.replace("\0", "")
+
+
+def _encoding(body: bytes) -> str:
+    """The encoding of a file by its byte order mark, or by zeros of ASCII in two or four bytes."""
+    head = body[:_SNIFF_BYTES]
+    if head[:2] == b"\xff\xfe":
+        return "utf-16-le"
+    if head[:2] == b"\xfe\xff":
+        return "utf-16-be"
+    if head.count(0) * _ZEROS_ONE_IN < len(head):
+        return "utf-8"
+
+    return "utf-16-be" if head[0::2].count(0) > head[1::2].count(0) else "utf-16-le"
 
 
 class _Group:
@@ -241,12 +250,25 @@ _KEYS = {
 # Records whose name is a common word count only with a colon.
 _WITH_COLON = frozenset({"license", "content-usage", "content-signal"})
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# Bytes in which zeros are counted, and their share in UTF-16 with few letters beyond ASCII.
+_SNIFF_BYTES, _ZEROS_ONE_IN = 1024, 8
 _RANGE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})\Z", re.ASCII | re.IGNORECASE)
-_LINE = re.compile(r"\r\n|\r|\n")
-# At the ends of lines: control characters, spaces, marks of byte order as between joined files.
+# Every line end of Unicode: none is part of an address.
+_LINE = re.compile("\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
+# A byte order mark in UTF-8, read as Latin-1 and written in UTF-8 again.
+_TWICE_ENCODED_MARK = "\xef\xbb\xbf"
+# Editors and word processors write these for `-`, `:` and `/`, and around values.
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+_COLON = re.compile("[:\uff1a]")
+_SLASH = "\uff0f"
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+# Within names: characters without width or with a meaning for layout only (general category Cf).
+_NO_WIDTH = dict.fromkeys(
+    (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+)
+# At the ends of lines and values: control characters, spaces, marks as between joined files.
 _INVISIBLE = "".join(
-    map(chr, (*range(0x21), *range(0x7F, 0xA1), *range(0x2000, 0x2010), 0x2060, 0x3000, 0xFEFF))
+    map(chr, {*range(0x21), *range(0x7F, 0xA1), *range(0x2000, 0x2010), 0x3000, *_NO_WIDTH})
 )
 _AGENT = re.compile(r"[A-Za-z_-]+")
 
@@ -255,25 +277,39 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
     """Yield (key, value) of known records; a colon may be missing."""
     for line in _LINE.split(text):
         content = line.partition("#")[0].strip(_INVISIBLE)
+        content = content.removeprefix(_TWICE_ENCODED_MARK)
         if not content:
             continue
-        name, colon, value = content.partition(":")
-        key = _KEYS.get(name.strip().lower())
-        if key is None or not colon:
+        name, *values = _COLON.split(content, maxsplit=1)
+        key = _KEYS.get(_name(name))
+        if key is None or not values:
             words = content.split(None, 1)
-            key = _KEYS.get(words[0].lower()) if len(words) == 2 else None
+            key = _KEYS.get(_name(words[0])) if len(words) == 2 else None
             key = None if key in _WITH_COLON else key
-            value = words[-1]
+            values = words[-1:]
         if key is not None:
-            yield key, value.strip()
+            yield key, _value(values[0])
+
+
+def _name(text: str) -> str:
+    """The name of a record or agent: in lower case, without invisible characters."""
+    cleaned = unicodedata.normalize("NFKC", text).translate(_NO_WIDTH).translate(_DASHES)
+    return " ".join(cleaned.split()).lower()
+
+
+def _value(text: str) -> str:
+    """The value of a record, without quotes around it."""
+    value = text.strip(_INVISIBLE)
+    return value.strip(_QUOTES).strip(_INVISIBLE) if value[:1] in _QUOTES else value
 
 
 def _agent(value: str) -> str:
     """The product token in a user-agent line: `webtext/1.0 (x)` names `webtext`."""
-    if value[:2].strip() == "*":  # `*Bot*` names no robot
-        return "*"
-    match = _AGENT.match(value)
-    return match.group().lower() if match else ""
+    name = _name(value)
+    if name[:1] == "*" and not _AGENT.match(name, 1) and name[1:2] != "*":
+        return "*"  # `*Bot*` names no robot
+    match = _AGENT.match(name)
+    return match.group() if match else ""
 
 
 def _pattern(value: str) -> str:
@@ -281,6 +317,8 @@ def _pattern(value: str) -> str:
 
     A `$` before the end means itself, and is encoded as in paths.
     """
+    if value.startswith(_SLASH):
+        value = "/" + value[1:]
     if not value.startswith(("/", "*")):
         return ""
     pattern = re.sub(r"\*+", "*", _normal(value))

@@ -281,3 +281,57 @@ def test_invisible_characters_around_a_record_do_not_hide_it(mark: str) -> None:
     rules = parse("\n".join(lines).encode(), "webtext")
     assert not rules.allows("http://a.test/x")
     assert rules.allows("http://a.test/robots.txt")
+
+
+CLOSED = "User-agent: *\nDisallow: /"
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200b", "\u2060", "\xad", "\0"])
+def test_invisible_characters_inside_of_a_record_do_not_hide_it(mark: str) -> None:
+    """Wherever they are: they come with text that was copied from a page."""
+    for place in range(len(CLOSED) + 1):
+        assert not allows(CLOSED[:place] + mark + CLOSED[place:], "/x"), place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(CLOSED.replace("-", dash) for dash in "\u2010\u2011\u2012\u2013\u2014\u2212\uff0d"),
+        CLOSED.replace(": ", "\uff1a"),
+        CLOSED.replace("/", "\uff0f"),
+        CLOSED.replace("-", "\xa0"),
+        CLOSED.replace("User-agent", "User \t agent"),
+        "\xef\xbb\xbf" + CLOSED,
+        *(CLOSED.replace("*", f"{q}*{q}").replace("/", f"{q}/{q}") for q in "\"'"),
+        CLOSED.replace("*", "\u201c*\u201d").replace("/", "\u201c/\u201d"),
+        *(CLOSED.replace("*", star) for star in ("*;", "*, x", "*/", "* all", "\uff0a")),
+        *(CLOSED.replace("\n", end) for end in ("\v", "\f", "\x85", "\u2028", "\n\r", "\r\r\n")),
+    ],
+)
+def test_what_word_processors_write_does_not_hide_a_record(text: str) -> None:
+    assert not allows(text, "/x")
+
+
+@pytest.mark.parametrize(
+    "name", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize(
+    "before", ["", "\n", "# \u65e5\u672c\u8a9e\u306e\u30b5\u30a4\u30c8\n", "\u65e5\u672c\n"]
+)
+def test_wide_encodings_are_read_with_and_without_a_mark(name: str, before: str) -> None:
+    assert not allows((before + CLOSED).encode(name), "/x")
+
+
+@pytest.mark.parametrize("name", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_no_encoding_has_half_a_rule_at_the_limit(name: str) -> None:
+    """The whole rule or none, wherever the limit is; a whole one counts without its line end."""
+    width = len("x".encode(name))
+    end = "\nDisallow: /private\u010a-\u4e00\n"
+    free = MAX_PARSED_BYTES // width - len("User-agent: *\n" + end)
+    seen = set()
+    for more in range(-8, 8):
+        body = ("User-agent: *\n#" + "x" * (free + more) + end).encode(name)
+        for cut in (body, body[: MAX_PARSED_BYTES + 1]):
+            rules = parse(cut, "webtext").rules
+            seen.add(rules)
+    assert seen == {"", "-/private%C4%8A-%E4%B8%80"}
