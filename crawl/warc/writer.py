@@ -81,7 +81,7 @@ def gzip_member(data: bytes, level: int, num_plain: int | None = None) -> bytes:
     """One gzip member of level 0 to 3. Bytes from `num_plain` on are stored as they are.
 
     Most servers compress their pages. A second compression took 0.1 ms a page and saved nothing.
-    ISA-L takes a third of zlib's time (docs/decisions/0153).
+    ISA-L takes a third of zlib's time (docs/decisions/0154).
     """
     if num_plain is None:
         deflater = isal_zlib.compressobj(level, zlib.DEFLATED, 31)

@@ -250,6 +250,8 @@ def test_an_address_is_free_again_at_the_moment_it_is_due(
         (b"ab\ncd\refghi", b"ab\ncd\r"),
         (b"abcdefghi\n\n", b"abcdefghi\n"),
         (b"abcdefghijk", b""),
+        (b"ab\ncdefghi\n", b"ab\ncdefghi"),
+        (b"ab\ncdefghi\r", b"ab\ncdefghi"),
     ],
 )
 def test_a_file_that_is_too_long_loses_its_last_line(
@@ -257,7 +259,7 @@ def test_a_file_that_is_too_long_loses_its_last_line(
 ) -> None:
     assert robots.MAX_PARSED_BYTES == 500 * 1024
     monkeypatch.setattr(robots, "MAX_PARSED_BYTES", 10)
-    assert robots._whole_lines(body) == parsed
+    assert robots._text(body) == parsed.decode()
 
 
 @pytest.mark.parametrize(
