@@ -41,6 +41,7 @@ TESTS = {
     "clean/filters/c4.py": ("tests/clean/test_borders.py", "tests/clean/filters/test_quality.py"),
     "clean/filters/gopher.py": (
         "tests/clean/test_borders.py",
+        "tests/clean/filters/test_gopher_borders.py",
         "tests/clean/filters/test_quality.py",
     ),
     "clean/filters/language.py": (
@@ -48,6 +49,7 @@ TESTS = {
         "tests/clean/filters/test_language.py",
     ),
     "clean/filters/profile.py": (
+        "tests/clean/filters/test_gopher_borders.py",
         "tests/clean/test_borders.py",
         "tests/clean/filters/test_quality.py",
     ),
@@ -83,14 +85,23 @@ TESTS = {
     ),
     "crawl/fetch/pace/politeness.py": (
         "tests/crawl/test_borders.py",
+        "tests/crawl/fetch/pace/test_politeness.py",
         "tests/crawl/fetch/test_dispatch.py",
     ),
     "crawl/fetch/permission/robots.py": (
         "tests/crawl/test_borders.py",
         "tests/crawl/fetch/permission/test_robots.py",
     ),
-    "crawl/warc/body.py": ("tests/crawl/test_borders.py", "tests/crawl/warc/test_warc.py"),
-    "crawl/warc/codings.py": ("tests/crawl/test_borders.py", "tests/crawl/warc/test_warc.py"),
+    "crawl/warc/body.py": (
+        "tests/crawl/test_borders.py",
+        "tests/crawl/warc/test_codings.py",
+        "tests/crawl/warc/test_warc.py",
+    ),
+    "crawl/warc/codings.py": (
+        "tests/crawl/test_borders.py",
+        "tests/crawl/warc/test_codings.py",
+        "tests/crawl/warc/test_warc.py",
+    ),
     "dedup/near_duplicates/lsh.py": ("tests/dedup/near_duplicates/test_lsh.py",),
     "dedup/near_duplicates/minhash.py": (
         "tests/dedup/test_borders.py",
@@ -103,7 +114,7 @@ TESTS = {
     ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
-    "shards/stream/packing.py": ("tests/shards/test_packing.py",),
+    "shards/stream/packing.py": ("tests/shards/test_goldens.py", "tests/shards/test_packing.py"),
     "train/gpt2/model.py": (
         "tests/train/test_goldens.py",
         "tests/train/gpt2/test_model.py",
@@ -177,6 +188,48 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "MAX_MARKS + 1",
         "MAX_MARKS - 1",
     ): "A text that passes this quick look without need is only looked at closely for nothing.",
+    (
+        "clean/filters/gopher.py",
+        "if bound > limit and (chars := profile.grams.repeated_chars(n)) > limit:",
+        "bound > limit",
+        "bound >= limit",
+    ): "At the bound the exact count follows, which is never more and so not above the limit.",
+    (
+        "clean/filters/profile.py",
+        "while len(self._codes) < n:",
+        "len(self._codes) < n",
+        "len(self._codes) <= n",
+    ): "The codes of n + 1 words are made a turn too early, and kept.",
+    (
+        "clean/page_source/decode.py",
+        'return "utf-16-le" if odd > even else "utf-16-be"',
+        "odd > even",
+        "odd >= even",
+    ): "Of equally many zeros at both places the function has returned before.",
+    (
+        "clean/normalize.py",
+        "end = len(text) if end < 0 else end",
+        "end < 0",
+        "end <= 0",
+    ): "A search that begins behind a character never ends at the first place.",
+    (
+        "clean/normalize.py",
+        'marks = sum(unicodedata.category(c)[0] == "M" for c in others if c > "\\u02ff")',
+        "c > '\u02ff'",
+        "c >= '\u02ff'",
+    ): "U+02FF is not a mark.",
+    (
+        "crawl/fetch/pace/politeness.py",
+        "if path.stat().st_size < size:",
+        "path.stat().st_size < size",
+        "path.stat().st_size <= size",
+    ): "A file that is cut to the size that it has stays as it is.",
+    (
+        "crawl/fetch/pace/politeness.py",
+        "self._due = {group: at for group, at in self._due.items() if at > now}",
+        "at > now",
+        "at >= now",
+    ): "An address that is due now is free, whether it is in the table or not.",
     (
         "clean/filters/profile.py",
         "pairs = shorter[:-1] * max(1, self._num_words) + words[len(self._codes) :]",

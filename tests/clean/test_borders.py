@@ -234,3 +234,92 @@ def test_constants_that_decide_the_language_of_a_page() -> None:
     found = (language.NUM_WINDOWS, language.MAX_WINDOWS, language.MIN_WINDOW_CHARS, language.SURE)
     assert found == (3, 16, 150, 0.65), "FineWeb keeps English from .65 on"
     assert (language.NUM_LABELS, language.MIN_AGREEING) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("score", "length", "again"),
+    [(0.6499, 450, True), (0.65, 450, False), (0.6499, 449, False), (0.6499, 10_000, True)],
+)
+def test_more_windows_are_asked_below_a_sure_score_of_three_least_windows(
+    score: float, length: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def combined(pieces: list[str]) -> Language:
+        asked.append([len(piece) for piece in pieces])
+        return Language("en", score)
+
+    monkeypatch.setattr(language, "_combined", combined)
+    language.detect("x" * length)
+    assert len(asked) == 1 + again
+    # Windows of a third of a short text, so that three of them do not overlap.
+    assert not again or set(asked[1]) == {min(400, length // 3)}
+
+
+@pytest.mark.parametrize(("each", "score"), [(0.25, 0.5781), (0.5, 0.5), (0.75, 0.75)])
+def test_a_sure_score_stays_as_it_is(
+    each: float, score: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 - .75 ** 3 of three windows that agree. A half is sure here: its sums are exact."""
+    monkeypatch.setattr(language, "_scores", lambda piece: {"en": each})
+    monkeypatch.setattr(language, "SURE", 0.5)
+    assert language._combined(["a", "b", "c"]) == Language("en", score)
+
+
+@pytest.mark.parametrize(
+    ("score", "declared", "reason"),
+    [(0.25, "en", None), (0.2499, "en", Reason.LANGUAGE_UNSURE), (0.25, None, Reason.LANGUAGE_UNSURE),
+     (0.25, "fr", Reason.LANGUAGE_UNSURE)],
+)  # fmt: skip
+def test_half_the_least_probability_suffices_if_the_page_says_so(
+    score: float, declared: str | None, reason: Reason | None
+) -> None:
+    assert language.judge(Language("en", score), LanguageConfig(), declared) is reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "sound", "least", "believed"),
+    [
+        (3, 3, 1, True), (3, 2, 1, False), (3, 6, 2, True), (3, 5, 2, False), (0, 0, 2, True),
+        (1, 0, 1, False),
+    ],
+)  # fmt: skip
+def test_utf8_is_believed_by_sound_characters_for_each_bad_one(
+    bad: int, sound: int, least: int, believed: bool
+) -> None:
+    text = "\ufffd" * bad + "é" * sound + " plain"
+    assert decode_module._is_plausible(text, "utf-8", least) is believed
+    # One bad character at the very end is a page that was cut.
+    cut = "é" * sound + " plain" + "\ufffd" * bad
+    assert decode_module._is_plausible(cut, "utf-8", least) is (believed or bad == 1)
+
+
+@pytest.mark.parametrize(("zeros", "codec"), [(3, None), (4, "utf-16")])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_short_text_in_utf16_has_more_than_three_zero_bytes(
+    zeros: int, codec: str | None, order: str
+) -> None:
+    sample = ("a" * zeros).encode(f"utf-16-{order}")
+    assert _utf16_without_mark(sample) == (codec and f"{codec}-{order}")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("a...", None), ("a....", Reason.SYMBOLS), ("1 . . .", None), ("あ---", None), ("あ----", Reason.SYMBOLS),
+     ("क्...", None), ("---", Reason.SYMBOLS), ("- " * 3 + "a", None)],
+)  # fmt: skip
+def test_a_quarter_of_the_characters_are_letters_marks_or_digits(
+    text: str, reason: Reason | None
+) -> None:
+    assert judge(Normalized(text, (), 0), NormalizeConfig()) is reason
+
+
+@pytest.mark.parametrize(
+    ("marks", "joiners"), [(29, 0), (30, 0), (31, 1), (60, 1), (61, 2), (90, 2), (91, 3)]
+)
+def test_a_joiner_stands_after_each_thirty_marks(marks: int, joiners: int) -> None:
+    """UAX 15, section 13: the stream-safe text format."""
+    text = normalize("a" + "\u0316" * marks + "b", NormalizeConfig()).text
+    assert text.count("\u034f") == joiners
+    assert all(len(run.strip("ab")) <= 30 for run in text.split("\u034f"))
+    assert len(text) == marks + 2 + joiners
