@@ -114,7 +114,11 @@ TESTS = {
     ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
-    "shards/stream/packing.py": ("tests/shards/test_goldens.py", "tests/shards/test_packing.py"),
+    "shards/stream/packing.py": (
+        "tests/shards/test_goldens.py",
+        "tests/shards/test_packed_order.py",
+        "tests/shards/test_packing.py",
+    ),
     "train/gpt2/model.py": (
         "tests/train/test_goldens.py",
         "tests/train/gpt2/test_model.py",

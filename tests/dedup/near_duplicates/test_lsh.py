@@ -152,3 +152,54 @@ def test_chosen_bands_keep_what_they_promise_and_no_steeper_ones_would(threshold
     steeper = config.rows_per_band + 1
     most = max(1, lsh.MOST_PERMUTATIONS // steeper)
     assert steeper > lsh.MOST_PERMUTATIONS or 1 - (1 - above**steeper) ** most < lsh.MEETS
+
+
+@pytest.mark.parametrize(
+    ("size", "num_pairs", "num_large"), [(23, 253, 0), (24, 276, 0), (25, 90, 25), (26, 94, 26)]
+)
+def test_a_bucket_is_large_beyond_24_pages(size: int, num_pairs: int, num_large: int) -> None:
+    """All pairs up to there, and four leaders with all others beyond."""
+    found = lsh.candidates(members([(1, 2, 0, page, page) for page in range(size)]), 2)
+    assert len(found.pairs) == num_pairs
+    assert found.large.size == num_large
+
+
+def test_a_large_bucket_without_a_page_of_this_batch_is_left_alone() -> None:
+    earlier = [(1, 1, 0, page, page) for page in range(30)]
+    assert lsh.candidates(members(earlier), 2).large.size == 0
+    assert lsh.candidates(members([*earlier, (1, 2, 0, 99, 99)]), 2).large.size == 31
+    assert lsh.candidates(members([*earlier, (2, 2, 0, 99, 99)]), 2).large.size == 0
+
+
+@pytest.mark.parametrize(
+    ("bands", "rows", "allowed"),
+    [(1, 1, True), (0, 1, False), (1, 0, False), (4096, 1, True), (64, 64, True), (17, 241, False), (4097, 1, False)],
+)  # fmt: skip
+def test_bands_and_rows_that_settings_may_have(bands: int, rows: int, allowed: bool) -> None:
+    if allowed:
+        assert LshConfig(num_bands=bands, rows_per_band=rows).num_perm == bands * rows
+    else:
+        with pytest.raises(ValueError, match="at least 1 each and at most 4096 together"):
+            LshConfig(num_bands=bands, rows_per_band=rows)
+
+
+def test_bands_that_meet_exactly_as_wanted_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = lsh.bands_for(0.75)
+    monkeypatch.setattr(lsh, "MEETS", lsh.meet_probability(0.8, chosen))
+    assert lsh.bands_for(0.75) == chosen
+    monkeypatch.setattr(lsh, "MEETS", np.nextafter(lsh.MEETS, 1))
+    assert lsh.bands_for(0.75) != chosen
+
+
+def test_keys_of_bands_and_contents_keep_their_values() -> None:
+    """They are stored: with others no page of an earlier batch would be found."""
+    signatures = np.arange(8, dtype=np.uint32).reshape(2, 4)
+    keys = lsh.band_keys(signatures, LshConfig(num_bands=2, rows_per_band=2))
+    assert [f"{key:x}" for key in keys.ravel().tolist()] == [
+        "fa1f3b7a717f948c",
+        "e72f8707b5de1239",
+        "7ebea51ba071af64",
+        "b8f0d6d9a98758d9",
+    ]
+    contents = lsh.content_keys(np.array([[1, 2], [2, 1]], np.uint64))
+    assert [f"{key:x}" for key in contents.tolist()] == ["6f52d3c89ca2f6a", "3dd31be79d8c421"]

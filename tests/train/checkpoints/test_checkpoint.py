@@ -349,6 +349,39 @@ def test_weights_that_are_no_numbers_are_refused_by_tensor() -> None:
         check_finite(other, "path")
 
 
+@pytest.mark.parametrize(("missing", "fits"), [(-1, True), (0, True), (1, False)])
+def test_an_index_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, fits: bool
+) -> None:
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
+    save(checkpoints, 1)
+    size = (stored(tmp_path) / "tensors.json").stat().st_size
+    monkeypatch.setattr(tensor_files, "MAX_INDEX_BYTES", size - missing)
+    if fits:
+        assert tensor_files.read_index(stored(tmp_path)).tensors
+    else:
+        with pytest.raises(SchemaError, match=f"{size:,} bytes, the limit is {size - 1:,}"):
+            tensor_files.read_index(stored(tmp_path))
+
+
+@pytest.mark.parametrize(("missing", "fits"), [(-1, True), (0, True), (1, False)])
+def test_a_tensor_file_has_at_least_the_bytes_of_its_tensors(
+    tmp_path: Path, missing: int, fits: bool
+) -> None:
+    """Five tensors of 2 x 3 numbers of 4 bytes."""
+    piece = {"file": "rank-00000.safetensors", "offsets": [0, 0], "shape": [2, 3]}
+    tensor = {"dtype": "float32", "shape": [2, 3], "pieces": [piece]}
+    index = tensor_files.Index.model_validate(
+        {"tensors": {f"model.{number}": tensor for number in range(5)}}
+    )
+    (tmp_path / "rank-00000.safetensors").write_bytes(bytes(120 - missing))
+    if fits:
+        tensor_files._check_file_sizes(index, tmp_path)
+    else:
+        with pytest.raises(SchemaError, match="119 bytes, its tensors need 120"):
+            tensor_files._check_file_sizes(index, tmp_path)
+
+
 def test_tensor_files_open_with_the_safetensors_library(tmp_path: Path) -> None:
     checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
     save(checkpoints, 1)
