@@ -56,7 +56,8 @@ def test_statuses_that_may_pass_as_a_table() -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [("0", 0.0), ("99999999999", 99_999_999_999.0), ("100000000000", None), (" 5 ", 5.0), ("-1", None), ("٥", None), ("", None), (None, None),
-     ("Tue, 02 Jan 2024 00:00:10 GMT", 10.0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0.0), ("never", None)],
+     ("Tue, 02 Jan 2024 00:00:10 GMT", 10.0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0.0), ("Tue, 02 Jan 2024 00:00:10 -0000", 10.0),
+     ("Tue, 02 Jan 2024 01:00:10 +0100", 10.0), ("never", None)],
 )  # fmt: skip
 def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert retry_after_s(value, NOW) == seconds
