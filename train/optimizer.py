@@ -75,7 +75,7 @@ def parameter_groups(
 
 
 def schedule(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Fraction of the peak learning rate at `step` in [0, num_steps), between `final_frac` and 1.
+    """Fraction of the peak learning rate at `step` in [0, num_steps), above 0 and at most 1.
 
     Linear warm-up, then a cosine to `final_frac` (Loshchilov & Hutter 2017), or wsd: constant, then
     linear to it. Some step always has the peak: a run of one step trains at the peak, not at the

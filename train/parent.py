@@ -23,6 +23,7 @@ from corpus.storage.store import Store
 from corpus.tables.manifest import fingerprint
 from shards.reader import Source
 from train.checkpoints.checkpoint import Checkpoint, Checkpoints
+from train.checkpoints.load import run_settings
 from train.checkpoints.run_folder import RunFolder
 from train.config import TrainConfig
 from train.gpt2.hf_files import files_of_model
@@ -179,15 +180,15 @@ def _hf_folder(text: str) -> Path | None:
 
 
 def _identity(store: Store, run: str) -> dict[str, Any]:
-    described = RunFolder(store, run).read("config.json")
+    folder = RunFolder(store, run)
+    described = folder.read("config.json")
     if described is None:
         runs = ", ".join(store.folders("runs")) or "none"
         raise InputError(
             f"train.init_from = {run!r}: no such run in {store.root}, and no folder with the config.json of a "
             f"Hugging Face GPT-2; runs there: {runs}"
         )
-    identity: dict[str, Any] = described["identity"]
-    return identity
+    return run_settings(described, f"{store.root}/{folder.path}/config.json")[0]
 
 
 def _hf_parent(store: Store, folder: Path, shape: Shape, config: TrainConfig) -> Parent:

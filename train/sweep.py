@@ -114,6 +114,9 @@ def _variant(request: RunRequest, rate: float) -> RunRequest:
         }
     )
 
+    # Rates that are alike in six digits are still two runs.
+    short = f"{rate:g}"
+    name = short if float(short) == rate else repr(rate)
     return dataclasses.replace(
-        request, run=f"{request.run}-lr-{rate:g}", config=config, held_out_frac=HELD_OUT_FRAC
+        request, run=f"{request.run}-lr-{name}", config=config, held_out_frac=HELD_OUT_FRAC
     )

@@ -145,7 +145,7 @@ def _run(store: Store, path: Path) -> None:
     if identity is not None:
         with contextlib.suppress(WebtextError):
             folder.extend(identity, {})
-        load._settings(folder.read("config.json"), str(path))
+        load.run_settings(folder.read("config.json"), str(path))
 
 
 def _reports(store: Store, path: Path) -> None:

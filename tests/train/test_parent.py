@@ -136,6 +136,10 @@ def test_an_imported_model_is_trained_on_as_another_run(
         ({"init_from": "r:7"}, "no checkpoint '7'"),
         ({"init_state": "all", "max_steps": 8}, "the parent has 10 steps, which count"),
         ({"model.n_embd": 32}, "n_embd: 16 there, 32 here"),
+        (
+            {"init_state": "all", "max_steps": 20, "optimizer.name": "muon"},
+            "has the states exp_avg, exp_avg_sq, step, not those of Muon: set",
+        ),
     ],
 )
 def test_a_parent_that_does_not_fit_is_one_line(
@@ -145,6 +149,17 @@ def test_a_parent_that_does_not_fit_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_parent_whose_settings_are_damaged_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = described(root, "r")
+    for identity in ({}, {**document["identity"], "shape": {"n_layer": "1"}}, [1]):
+        damaged = {**document, "identity": identity}
+        (root / "runs/r/config.json").write_text(json.dumps(damaged))
+        assert child(root) == 2
+        assert "runs/r/config.json: not the settings of a run" in capsys.readouterr().err
 
 
 def test_the_next_snapshot_continues_with_some_of_the_old_batches(root: Path) -> None:

@@ -623,6 +623,15 @@ def test_whole_documents_passes_and_their_limit(
     assert "documents weighed by score: an epoch has" in printed
     assert record["sample_by"]["column"] == "score"
     assert all(record["sample_by"]["tokens_by_copy"])
+    # Scored as it was trained: documents apart, each from the first position on.
+    capsys.readouterr()
+    scoring = ["--corpus", str(root), "--run", "r", "--device", "cpu", "--json"]
+    assert evaluate.main(scoring) == 0
+    scores = last_json(capsys.readouterr().out)
+    summary = json.loads((root / "runs/r/summary.json").read_text())
+    assert scores["sets"]["validation"]["nats_per_token"] == pytest.approx(
+        summary["val_loss"], rel=1e-6
+    )
     limit = ("--set", "train.data.max_passes=0.001", "--run", "other")
     assert run.main([*arguments(root, *packed), *limit]) == 2
     assert "train.data.max_passes = 0.001: this run makes" in capsys.readouterr().err

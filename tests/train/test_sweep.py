@@ -56,6 +56,19 @@ def test_the_rate_with_the_lowest_perplexity_is_the_best(tmp_path: Path, name: s
     assert open_store(str(tmp_path)).read_json("runs/r/sweep.json") == result
 
 
+def test_rates_that_are_alike_in_six_digits_are_two_runs(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def launch(request: RunRequest) -> RunResult:
+        seen.append(request.run)
+        return RunResult({"val_loss": 1.0}, up_to_date=False)
+
+    open_corpus(str(tmp_path), create=True)
+    rates = learning_rates("6e-4,6.0000001e-4")
+    sweep(RunRequest(str(tmp_path), "b", "r", config()), rates, launch)
+    assert seen == ["r-lr-0.0006", "r-lr-0.00060000001"]
+
+
 def test_a_rate_that_diverges_is_no_end_of_the_sweep(corpus: Path, tmp_path: Path) -> None:
     """The highest of several rates is the one to diverge; what was found of the others counts."""
     shutil.copytree(corpus, tmp_path / "c")

@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 # States that AdamW and Muon keep for a parameter: one number each, or a tensor of the parameter's
 # shape.
-STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+STATES = {"AdamW": ("step", "exp_avg", "exp_avg_sq"), "Muon": ("momentum_buffer",)}
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Checkpoints:
             try:
                 record: Any = self.store.read_object(f"{path}/{RECORD}")
                 reason = problem(record)
+            except FileNotFoundError:
+                continue  # A training that runs has dropped it in this moment.
             except InputError as error:
                 record, reason = None, str(error)
             if reason is None:
@@ -437,9 +439,13 @@ def amended(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
 def best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """The evaluated checkpoint with the lowest validation loss; the latest one of equals."""
     evaluated = [
-        checkpoint for checkpoint in checkpoints if checkpoint.record.get("val_loss") is not None
+        (loss, checkpoint)
+        for checkpoint in checkpoints
+        # NaN is neither below nor above another loss, so it would stay where it comes first.
+        if isinstance(loss := checkpoint.record.get("val_loss"), int | float) and loss == loss
     ]
-    return min(evaluated, key=lambda found: (found.record["val_loss"], -found.step), default=None)
+    lowest = min(evaluated, key=lambda found: (found[0], -found[1].step), default=None)
+    return lowest[1] if lowest else None
 
 
 def state_tensors(
@@ -499,9 +505,11 @@ def load_optimizers(
 ) -> None:
     """Fill the optimizers' state from the files in `folder`. Parameters without a stored state start empty.
 
-    Raises: SchemaError if a stored state has another shape than its parameter.
+    Raises: SchemaError if a stored state has another shape than its parameter; InputError if
+    another optimizer stored it.
     """
     index = read_index(folder)
+    known = {state for states in STATES.values() for state in states}
     owners = {
         parameter: optimizer
         for optimizer in optimizers
@@ -509,9 +517,21 @@ def load_optimizers(
         for parameter in group["params"]
     }
     tensors: dict[str, Tensor] = {}
+    incomplete: list[str] = []
 
     for name, parameter in model.named_parameters():
-        for state in STATES:
+        kind = type(owners[parameter]).__name__
+        states = STATES.get(kind, ())
+        found = {state for state in known if f"optimizer.{name}.{state}" in index.tensors}
+        if found - set(states):
+            raise InputError(
+                f"{folder}: {name} has the states {', '.join(sorted(found))}, not those of {kind}: "
+                "set train.optimizer.name to the parent's, or train.init_state='weights'"
+            )
+        if found and len(found) < len(states):
+            incomplete.append(name)
+
+        for state in states:
             key = f"optimizer.{name}.{state}"
             stored = index.tensors.get(key)
             if stored is None:
@@ -525,6 +545,8 @@ def load_optimizers(
 
     if tensors:
         _read_tensors(tensors, folder, collective)
+    if incomplete:
+        raise SchemaError(f"{folder}: some states of {incomplete[0]} are missing; restore the file")
 
 
 def own_share(tensors: Mapping[str, Tensor], world: World) -> dict[str, Tensor]:

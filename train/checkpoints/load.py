@@ -59,7 +59,9 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
     if world.rank == 0:
         snapshot = config.get("snapshot")
         warn_of_trained_on(store, run, snapshot if isinstance(snapshot, str) else None)
-    identity, shape, document_mask = _settings(config, f"{store.root}/{folder.path}/config.json")
+    identity, shape, masked, packed = run_settings(
+        config, f"{store.root}/{folder.path}/config.json"
+    )
 
     tokenizer = load_tokenizer(store)
     if tokenizer.fingerprint != identity["tokenizer_fingerprint"]:
@@ -76,7 +78,12 @@ def load_model(store: Store, run: str, which: str, world: World) -> LoadedModel:
 
     with checkpoints.local_copy(checkpoint) as files:
         check_model_shape(shape, files)
-        model = GPT2(shape, document_end=identity["end_of_text"] if document_mask else None)
+        # As in the training: documents that were packed whole never saw one another.
+        model = GPT2(
+            shape,
+            document_end=identity["end_of_text"] if masked or packed else None,
+            restart_positions=packed,
+        )
         load_weights(model, files)
         check_finite(model, checkpoint.path)
 
@@ -102,8 +109,8 @@ def check_finite(model: GPT2, path: str) -> None:
             )
 
 
-def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:
-    """Read (identity, shape, document mask) of a run's config.json.
+def run_settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool, bool]:
+    """Read (identity, shape, document mask, whole documents packed) of a run's config.json.
 
     Raises: SchemaError if they are missing or were not written by this code.
     """
@@ -117,6 +124,9 @@ def _settings(config: Any, path: str) -> tuple[dict[str, Any], Shape, bool]:
             raise ValueError(f"tokenizer_fingerprint {identity['tokenizer_fingerprint']!r}")
         if shape.n_head < 1 or shape.n_embd % shape.n_head:
             raise ValueError(f"n_embd {shape.n_embd} with n_head {shape.n_head}")
-        return identity, shape, bool(identity["settings"]["model"]["document_mask"])
-    except (KeyError, TypeError, ValueError) as error:
+        settings = identity["settings"]
+        # Runs that pack none have no such setting.
+        packed = settings.get("data", {}).get("packing") == "documents"
+        return identity, shape, bool(settings["model"]["document_mask"]), packed
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"{path}: not the settings of a run ({error})") from error

@@ -47,8 +47,10 @@ def problem(record: Any) -> str | None:
         return f"no list of files in {RECORD}"
 
     for file in files:
-        name = file.get("file") if isinstance(file, dict) else file
-        if isinstance(file, dict) and not isinstance(file.get("digest"), str):
+        if not isinstance(file, dict):
+            return f"{RECORD} names the file {file!r}; expected a file with its digest"
+        name = file.get("file")
+        if not isinstance(file.get("digest"), str):
             return f"{RECORD} has no digest of the file {name!r}"
         if not isinstance(name, str) or not (name == INDEX or FILE.match(name)):
             return f"{RECORD} names the file {name!r}; expected rank-NNNNN.safetensors or {INDEX}"

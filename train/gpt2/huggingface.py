@@ -165,7 +165,11 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path, *, card: 
     After a stop the folder is as it was, or no longer opens. Raises: FatalError.
     """
     shape = loaded.model.shape
-    token = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
+    # A corpus may have another token at the end of a document: a name that the vocabulary lacks
+    # would become a new token there, with an id beyond the embedding.
+    names = {index: name for name, index in _token_ids(json.loads(tokenizer_json)).items()}
+    end = names.get(loaded.end_of_text, END_OF_TEXT)
+    token = {"bos_token": end, "eos_token": end, "unk_token": end}
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": shape.block_size,
@@ -309,7 +313,11 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
 def _token_ids(document: Any) -> dict[str, int]:
     """Ids of a tokenizer.json, with those of tokens that a fine-tuning has added."""
     added = {str(each["content"]): each["id"] for each in document.get("added_tokens") or ()}
-    return {**document["model"]["vocab"], **added}
+    vocabulary = document["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        # A Unigram model lists its pieces with their scores.
+        vocabulary = {piece: index for index, (piece, _) in enumerate(vocabulary)}
+    return {**vocabulary, **added}
 
 
 def import_run(store: Store, run: str, folder: Path, world: World) -> None:

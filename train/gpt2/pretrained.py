@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from train.machine.distributed import World
 
 @dataclass(frozen=True)
 class PretrainedTokenizer:
-    """A `tokenizer.json` as `train.checkpoints.load.Encoder`."""
+    """A `tokenizer.json` as `train.checkpoints.load.TextEncoder`."""
 
     inner: Tokenizer
 
@@ -53,6 +54,18 @@ def _tokenizer(file: Path) -> Tokenizer:
     return tokenizer
 
 
+def _end_of_text(tokenizer: Tokenizer, folder: Path) -> int | None:
+    """The id at the end of a document: GPT-2's token, or the one that config.json names."""
+    found: int | None = tokenizer.token_to_id(END_OF_TEXT)
+    if found is not None:
+        return found
+
+    named = json.loads((folder / CONFIG).read_text("utf-8-sig")).get("eos_token_id")
+    if type(named) is not int or not 0 <= named < 1 << 31:
+        return None
+    return named if tokenizer.id_to_token(named) is not None else None
+
+
 def file_digest(file: Path) -> str:
     """The SHA-256 of a file."""
     with file.open("rb") as stream:
@@ -76,9 +89,11 @@ def load_pretrained(name: str, world: World) -> LoadedModel:
         raise InputError(f"--model {error}") from error
     tokenizer = _tokenizer(folder / TOKENIZER)
 
-    end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+    end_of_text = _end_of_text(tokenizer, folder)
     if end_of_text is None:
-        raise InputError(f"--model {name}: tokenizer.json has no {END_OF_TEXT}")
+        raise InputError(
+            f"--model {name}: tokenizer.json has no {END_OF_TEXT}, nor the eos_token_id of {CONFIG}"
+        )
     if tokenizer.get_vocab_size() > model.shape.vocab_size:
         raise InputError(
             f"--model {name}: tokenizer.json has {tokenizer.get_vocab_size()} tokens, the model {model.shape.vocab_size}"

@@ -120,17 +120,20 @@ def continue_prompts(
     found: list[list[int]] = [[] for _ in prompts]
     going = set(range(len(prompts)))
 
-    with uncompiled(model), world.autocast():
-        for tokens in _next_tokens(model, prompts, sampling, generators, num_tokens, world):
-            for row in sorted(going):
-                if tokens[row] != stop:
-                    found[row].append(tokens[row])
-                if tokens[row] == stop or enough(found[row]):
-                    going.remove(row)
-            if not going:
-                break
+    try:
+        with uncompiled(model), world.autocast():
+            for tokens in _next_tokens(model, prompts, sampling, generators, num_tokens, world):
+                for row in sorted(going):
+                    if tokens[row] != stop:
+                        found[row].append(tokens[row])
+                    if tokens[row] == stop or enough(found[row]):
+                        going.remove(row)
+                if not going:
+                    break
+    finally:
+        # A training continues after samples that failed, and must have its dropout again.
+        model.train(was_training)
 
-    model.train(was_training)
     return found
 
 

@@ -19,17 +19,21 @@ from xxhash import xxh3_128
 
 from corpus.errors import FatalError, InputError, SchemaError
 from corpus.storage.local import LocalStore
-from corpus.storage.store import open_store
+from corpus.storage.store import Store, open_store
 from tests.train.fakes import RemoteStore
 from train.checkpoints import checkpoint as checkpoint_module
 from train.checkpoints import tensor_files
 from train.checkpoints.checkpoint import (
+    Checkpoint,
     Checkpoints,
+    best,
     check_model_shape,
     load_optimizers,
     load_weights,
+    state_tensors,
 )
 from train.checkpoints.load import check_finite
+from train.checkpoints.record import FORMAT, problem
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
 from train.gpt2.model import GPT2
@@ -454,3 +458,56 @@ def test_steps_of_a_strangers_run_are_numbers(tmp_path: Path, value: Any) -> Non
     store.write_json("runs/r/summary.json", {"steps": value})
     with pytest.raises(SchemaError, match=r"summary.json: steps is"):
         folder.extend(ours, {})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_loss_that_is_no_number_is_not_the_lowest(order: int) -> None:
+    losses = [float("nan"), 3.0, 2.0, None, "1"][::order]
+    found = [Checkpoint("", {"step": n, "val_loss": loss}) for n, loss in enumerate(losses)]
+    lowest = best(found)
+    assert lowest is not None
+    assert lowest.record["val_loss"] == 2.0
+    assert best([Checkpoint("", {"step": 1, "val_loss": float("nan")})]) is None
+
+
+def test_a_checkpoint_that_a_running_training_drops_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is listed by a reader, and deleted before it is read."""
+    store = open_store(str(tmp_path))
+    checkpoints = Checkpoints(store, "r")
+    for step in (1, 2):
+        save(checkpoints, step)
+    read = type(store).read_object
+
+    def late(self: Store, path: str) -> dict[str, Any]:
+        if "step-00000001" in path:
+            self.delete(path)
+        return read(self, path)
+
+    monkeypatch.setattr(type(store), "read_object", late)
+    assert [each.step for each in checkpoints.all()] == [2]
+
+
+@pytest.mark.parametrize("files", [["tensors.json"], [3], [None], ["rank-00000.safetensors"]])
+def test_files_of_a_record_are_files_with_digests(files: list[Any]) -> None:
+    assert "expected a file with its digest" in str(
+        problem({"format": FORMAT, "step": 1, "files": files})
+    )
+
+
+def test_an_optimizer_needs_all_of_its_states(tmp_path: Path) -> None:
+    """Adam takes a parameter with one of its moments for one that has all, and fails in its step."""
+    checkpoints = Checkpoints(open_store(str(tmp_path)), "r")
+    net = model()
+    optimizer = torch.optim.AdamW(net.parameters())
+    net(torch.zeros(1, 2, dtype=torch.int64), torch.ones(1, 2, dtype=torch.int64)).backward()
+    optimizer.step()
+    tensors = state_tensors(net, [optimizer])
+    del tensors["optimizer.ln_f.bias.exp_avg"]
+    found = checkpoints.save(1, tensors, {}, WORLD, keep_last=1)
+    with (
+        checkpoints.local_copy(found) as files,
+        pytest.raises(SchemaError, match="some states of ln_f.bias are missing"),
+    ):
+        load_optimizers(net, [optimizer], files)

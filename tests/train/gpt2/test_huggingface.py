@@ -19,7 +19,13 @@ from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.gpt2 import huggingface
 from train.gpt2.hf_config import hf_config
-from train.gpt2.huggingface import hf_weights, model_from_hf, read_hf, write_hf
+from train.gpt2.huggingface import (
+    check_tokenizer,
+    hf_weights,
+    model_from_hf,
+    read_hf,
+    write_hf,
+)
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
 from train.gpt2.shape import Shape
@@ -90,7 +96,7 @@ def test_masks_and_a_tied_head_are_no_tensors_too_many(tmp_path: Path) -> None:
 
 def test_an_exported_model_is_as_readable_as_its_config(tmp_path: Path) -> None:
     loaded = LoadedModel(model(), None, 0, {}, {}, 0)  # type: ignore[arg-type]
-    write_hf(loaded, b"{}", tmp_path / "hf")
+    write_hf(loaded, b'{"model": {"vocab": {}}}', tmp_path / "hf")
     modes = {path.stat().st_mode for path in (tmp_path / "hf").iterdir()}
     assert len(modes) == 1
 
@@ -118,6 +124,24 @@ def test_a_text_is_all_of_its_tokens_and_no_special_one(tmp_path: Path) -> None:
     assert loaded.tokenizer.encode("a") == [0]
     assert loaded.end_of_text == 1
     assert 1 not in loaded.tokenizer.encode("a <|endoftext|> a")
+
+
+@pytest.mark.parametrize(
+    ("eos", "expected"), [(1, 1), (3, None), (-1, None), (1 << 40, None), ("1", None), (None, None)]
+)
+def test_another_end_of_text_is_the_one_of_the_config(
+    tmp_path: Path, eos: Any, expected: int | None
+) -> None:
+    """Exports of a corpus whose tokenizer names the end otherwise could not be scored."""
+    write(tmp_path, model(), eos_token_id=eos)
+    tokenizer = Tokenizer(WordLevel({"a": 0, "</doc>": 1, "other": 2}, unk_token="other"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    world = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
+    if expected is None:
+        with pytest.raises(InputError, match="nor the eos_token_id of config.json"):
+            load_pretrained(str(tmp_path), world)
+        return
+    assert load_pretrained(str(tmp_path), world).end_of_text == expected
 
 
 def test_an_untied_head_is_refused() -> None:
@@ -155,3 +179,20 @@ def test_a_shape_is_bounded_before_memory_is_taken(
     )
     with pytest.raises(InputError, match=re.escape(line)):
         read_hf(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_the_end_of_a_document_has_the_name_of_the_vocabulary(tmp_path: Path, kind: str) -> None:
+    """Another name would become a new token there, with an id beyond the embedding."""
+    pieces = [("<0>", 0.0), ("a", -1.0)]
+    document = {
+        "model": {"type": kind, "vocab": pieces if kind == "Unigram" else {"<0>": 0, "a": 1}},
+        "added_tokens": [{"id": 2, "content": "</doc>", "special": True}],
+    }
+    loaded = LoadedModel(model(), None, 2, {}, {}, 0)  # type: ignore[arg-type]
+    ours = json.dumps(document).encode()
+    write_hf(loaded, ours, tmp_path)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        written = json.loads((tmp_path / name).read_text())
+        assert written["eos_token"] == written["bos_token"] == "</doc>"
+    check_tokenizer(tmp_path, ours)

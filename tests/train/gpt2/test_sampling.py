@@ -68,14 +68,15 @@ def test_a_sample_is_the_same_however_many_are_drawn() -> None:
         assert some == many[:count]
 
 
-@pytest.mark.parametrize("document_end", [None, 4])
+@pytest.mark.parametrize(("document_end", "restart"), [(None, False), (4, False), (4, True)])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(top_k=3)])
 def test_prompts_of_several_lengths_are_continued_as_each_alone(
-    sampling: Sampling, document_end: int | None
+    sampling: Sampling, document_end: int | None, restart: bool
 ) -> None:
     """Also past the context of 24, where the oldest half is forgotten, and from prompts longer than it."""
     net = model()
     net.document_end = document_end
+    net.restart_positions = restart
     rng = np.random.default_rng(0)
     prompts = [rng.integers(0, 30, size).tolist() for size in (1, 7, 20, 21)]
     many = together(net, prompts, sampling)
@@ -104,6 +105,20 @@ def test_a_row_that_has_enough_ends_and_the_others_go_on() -> None:
         enough=lambda tokens: tokens == whole[0][:3],
     )  # fmt: skip
     assert ended == [whole[0][:3], whole[1]]
+
+
+def test_a_sampler_that_fails_gives_the_model_its_dropout_back() -> None:
+    """The training reports failed samples and continues."""
+    net = model().train()
+
+    def fail(tokens: list[int]) -> bool:
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        continue_prompts(
+            net, [[3]], num_tokens=2, sampling=GREEDY, seeds=[(0,)], stop=None, world=WORLD, enough=fail,
+        )  # fmt: skip
+    assert net.training
 
 
 def test_text_stops_at_the_end_of_the_document() -> None:
