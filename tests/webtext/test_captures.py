@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import random
+import resource
 import shutil
 import subprocess
 import urllib.request
@@ -16,11 +18,12 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
+from corpus.storage.store import open_corpus
 from corpus.tables.parquet import read_table
 from crawl.captures.local import LocalIndex
 from tests.crawl.captures.pywb import Pywb, tool
 from tests.support import grown_corpus
-from webtext.captures import command, wacz
+from webtext.captures import cdxj, command, wacz
 
 BATCH = "2024-01"
 
@@ -55,6 +58,40 @@ def test_each_line_of_the_index_is_a_record(fates: grown_corpus.Fates, tmp_path:
     assert {*stored} <= found
     assert fates.moved in found  # redirects too, so that old addresses replay
     assert "test,moved)/old" in {line.partition(" ")[0] for line in lines}
+
+
+def test_an_index_of_more_segments_than_open_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month of a thousand shards ended with "too many open files"."""
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    rng = random.Random(0)
+    urls = [f"http://site{n}.test/a b{n}" for n in rng.sample(range(1000), 60)]
+    for number, start in enumerate(range(0, 60, 2)):
+        members = [_member(url) for url in urls[start : start + 2]]
+        store.write_bytes(f"warc/b/part-{number:05}-00000.warc.gz", b"".join(members))
+
+    monkeypatch.setattr(cdxj, "MOST_RUNS", 4, raising=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 12, hard))
+    try:
+        lines = list(cdxj.index_lines(store, "b"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert lines == sorted(lines)
+    assert {line.split(" ")[1] for line in lines} == {"20240102030405"}, "a space ends the key"
+    assert sorted(json.loads(line.split(" ", 2)[2])["url"] for line in lines) == sorted(urls)
+
+
+def _member(url: str) -> bytes:
+    block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nA page"
+    head = (
+        "WARC/1.1\r\nWARC-Type: response\r\nWARC-Date: 2024-01-02T03:04:05Z\r\n"
+        f"WARC-Target-URI: {url}\r\nContent-Type: application/http; msgtype=response\r\n"
+        f"Content-Length: {len(block)}"
+    )
+    return gzip.compress(head.encode() + b"\r\n\r\n" + block + b"\r\n\r\n", mtime=0)
 
 
 def test_a_package_holds_the_segments_and_names_every_file(

@@ -292,6 +292,16 @@ def test_wrong_use(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("data", [b"[]", b"3", b"{"])
+def test_a_record_that_is_not_one_is_named_beside_the_others(tmp_path: Path, data: bytes) -> None:
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    broken = ("forgotten/x.json", "snapshots/retired/y.json")
+    for path in broken:
+        store.write_bytes(path, data)
+    problems = verify.verify(store).problems
+    assert [any(path in line for line in problems) for path in broken] == [True, True]
+
+
 def test_an_empty_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_corpus(str(tmp_path / "c"), create=True)
     assert verify.main(["--corpus", str(tmp_path / "c")]) == 0

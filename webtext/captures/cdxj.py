@@ -8,8 +8,8 @@ from __future__ import annotations
 import heapq
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
@@ -21,17 +21,36 @@ from crawl.captures.index import REVISIT, surt
 from crawl.warc.archives import http_response
 from crawl.warc.records import warc_date
 
+# Sorted files that are open at once: a crawl has a thousand segments, and systems allow 1,024 files.
+MOST_RUNS = 256
+
 
 def index_lines(store: Store, batch: str) -> Iterator[str]:
     """All lines of a batch in order, without line ends. Memory: one segment's lines."""
     with ExitStack() as stack:
-        runs = []
+        runs: list[TextIO] = []
         for path, _ in segment_files(store, batch):
-            run = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
-            run.writelines(sorted(f"{line}\n" for line in _segment_lines(store, path)))
-            run.seek(0)
-            runs.append(_lines(run))
-        yield from heapq.merge(*runs)
+            runs.append(stack.enter_context(_run(sorted(_segment_lines(store, path)))))
+            if len(runs) == MOST_RUNS:
+                merged = stack.enter_context(_run(_merged(runs)))
+                for each in runs:
+                    each.close()
+                runs = [merged]
+        yield from _merged(runs)
+
+
+@contextmanager
+def _run(lines: Iterable[str]) -> Iterator[TextIO]:
+    """A temporary file with these lines, to be read from its beginning."""
+    # Line ends as they are: an address may hold others.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as run:
+        run.writelines(f"{line}\n" for line in lines)
+        run.seek(0)
+        yield run
+
+
+def _merged(runs: Iterable[TextIO]) -> Iterator[str]:
+    return heapq.merge(*map(_lines, runs))
 
 
 def _lines(run: TextIO) -> Iterator[str]:
@@ -67,7 +86,8 @@ def _fields(record: Any) -> dict[str, Any] | None:
     revisit = kind == WarcRecordType.revisit
     mime = (answer.header("content-type") or "").partition(";")[0].strip().lower()
     return {
-        "key": surt(url),
+        # A space ends the key, and an archive's address may hold one.
+        "key": surt(url).replace(" ", "%20"),
         "time": f"{at:%Y%m%d%H%M%S}",
         "url": url,
         "mime": REVISIT if revisit else mime or "unk",

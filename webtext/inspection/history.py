@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from corpus.errors import InputError
 from corpus.run import command
 from corpus.run.funnel import size
 from corpus.run.progress import duration
@@ -52,8 +53,14 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("--batch", metavar="B", help="only this batch (default: all)")
     args = parser.parse_args(argv)
 
-    found = stage_runs(open_corpus(args.corpus))
+    store = open_corpus(args.corpus)
+    found = stage_runs(store)
     if args.batch:
+        names = batch_names(store)
+        if args.batch not in names:
+            raise InputError(
+                f"{store.root}: no batch {args.batch!r}; present: {', '.join(names) or 'none'}"
+            )
         found = [run for run in found if run.batch == args.batch]
     print(render(found))
     if args.json:

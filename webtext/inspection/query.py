@@ -65,7 +65,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
     if args.json:
         for row in _rows(result):
-            print(json.dumps(row, default=_plain, ensure_ascii=on_terminal))
+            print(json.dumps(row, default=_as_word, ensure_ascii=on_terminal))
     elif args.csv or args.csv_safe:
         writer = csv.writer(sys.stdout)
         for values in itertools.chain(
@@ -212,7 +212,7 @@ def as_text(table: pa.Table) -> str:
 
 
 def _cell(value: Any) -> str:
-    return printable("" if value is None else str(value), max_chars=MAX_CELL_CHARS)
+    return printable("" if value is None else _as_word(value), max_chars=MAX_CELL_CHARS)
 
 
 def _csv_cell(value: Any, *, safe: bool, on_terminal: bool) -> Any:
@@ -222,13 +222,14 @@ def _csv_cell(value: Any, *, safe: bool, on_terminal: bool) -> Any:
     """
     if value is None or isinstance(value, Number):
         return value
-    text = str(value)
+    text = _as_word(value)
     if on_terminal:
         text = printable(text)
     return spreadsheet_cell(text) if safe else text
 
 
-def _plain(value: Any) -> Any:
+def _as_word(value: Any) -> str:
+    """A value as text; bytes as hex digits, in every form of output."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

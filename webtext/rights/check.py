@@ -123,6 +123,7 @@ def apply_changes(store: Store, changes: Sequence[Change], config: CrawlConfig) 
         url_keys=identities(store, [change.doc_id for change in refused], batches),
         why=f"training_opt_out: {', '.join(signals)} (webtext rights check)",
         keep_copies=True,
+        opened=[],
     )
     with lease.hold(store, forget.LEASE, what="webtext.rights"):
         write_takedown(store, record)

@@ -81,6 +81,8 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.dry_run:
         with manifests_read_once(store):
             found = _pages(store, asked, keep_copies=args.keep_copies)
+            # Later copies of earlier pages go with every take-down.
+            found |= find_returned(store, batch_names(store))
         _print_names("would take down", found)
         print(f"{len(found):,} pages; {len(unfinished(store))} unfinished take-downs")
         return 0

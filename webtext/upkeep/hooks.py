@@ -104,8 +104,16 @@ def _post(name: str, address: str, data: bytes, timeout_s: float) -> None:
         request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=timeout_s):
             pass
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except OSError as error:
         log.warning("refresh.%s = %r: %s", name, _without_secret(address), error)
+    except (ValueError, http.client.HTTPException) as error:
+        # The message of an unknown scheme, or of a space in the path, has the whole address.
+        log.warning(
+            "refresh.%s = %r: %s; expected an http:// or https:// address and its answer",
+            name,
+            _without_secret(address),
+            type(error).__name__,
+        )
 
 
 def _without_secret(address: str) -> str:
@@ -114,7 +122,11 @@ def _without_secret(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return blotted(address)
-    if not parts.netloc or (parts.path in ("", "/") and not parts.query):
+    if not parts.netloc:
+        # Without its scheme: all that can be told apart is the host.
+        host, slash, _ = address.partition("/")
+        return blotted(host) + ("/***" if slash else "")
+    if parts.path in ("", "/") and not parts.query:
         return blotted(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
 

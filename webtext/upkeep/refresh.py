@@ -294,8 +294,8 @@ def estimate_basis(
     found = []
     for name in itertools.islice(complete, ESTIMATED_FROM):
         links = find_manifest(store, "links", name)
-        assert links is not None
-        theirs = sum(sizes.get(given.batch, 0) for given in links.inputs if given.table == "dump")
+        inputs = links.inputs if links is not None else []
+        theirs = sum(sizes.get(given.batch, 0) for given in inputs if given.table == "dump")
         found.append((sizes, theirs, summary.figures(store, name)))
     return found
 

@@ -342,7 +342,11 @@ def _record_problems(store: Store) -> list[str]:
     """Damaged records of take-downs and retired snapshots."""
     found = []
     for path, _ in [*store.files(FOLDER), *store.files("snapshots/retired")]:
-        data = store.read_json(path)
+        try:
+            data = store.read_object(path)
+        except InputError as error:
+            found.append(str(error))
+            continue
         if data.get("seal") and record_seal(data) != data["seal"]:
             found.append(f"{path}: not as it was written (its seal differs)")
 

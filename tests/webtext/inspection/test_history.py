@@ -34,6 +34,8 @@ def test_every_stage_of_every_batch_is_listed_in_order(
     assert clean["cpu_s"] > 0
     assert clean["wall_s"] == pytest.approx(documents.wall_s, abs=0.06), "a step counts once"
     assert out[-2].endswith("CPU hours")
+    assert history.main(["--corpus", fates.root, "--batch", "2024-2"]) == 2
+    assert "no batch '2024-2'; present: 2024-01, 2024-02" in capsys.readouterr().err
     assert history.main(["--corpus", fates.root, "--batch", "2024-02"]) == 0
     assert "2024-01 " not in capsys.readouterr().out
 

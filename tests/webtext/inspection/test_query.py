@@ -180,3 +180,15 @@ def test_csv_safe_cells_are_no_formulas(
     assert found["--csv"] == [["a", "b", "c", "d", "=e"], [start, "x=1", "-5", "", "-0.5"]]
     assert found["--csv-safe"][0][-1] == "'=e"
     assert found["--csv-safe"][1] == [f"'{start}", "x=1", "-5", "", "-0.5"]
+
+
+def test_bytes_are_hex_digits_in_every_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(tmp_path / "c")
+    open_corpus(root, create=True)
+    shown = []
+    for form in ([], ["--csv"], ["--csv-safe"], ["--json"]):
+        assert query.main(["--corpus", root, "SELECT '\\xAA\\x0b'::BLOB AS x", *form]) == 0
+        shown.append(capsys.readouterr().out.splitlines()[-1])
+    assert shown == ["aa0b", "aa0b", "aa0b", '{"x": "aa0b"}']

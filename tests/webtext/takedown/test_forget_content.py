@@ -41,7 +41,7 @@ def third_month(fates: grown_corpus.Fates, text: str = STORY) -> None:
 
 
 def test_no_copy_of_the_text_is_left_after_rebuild_and_a_third_copy(
-    fates_copy: grown_corpus.Fates,
+    fates_copy: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = fates_copy.store
     assert story_lines(store)
@@ -62,6 +62,9 @@ def test_no_copy_of_the_text_is_left_after_rebuild_and_a_third_copy(
         assert main(grown_corpus.arguments(fates_copy.root, batch, "--rebuild")) == 0
     assert not any(path.startswith("tokens/") for path in story_lines(store))
 
+    capsys.readouterr()
+    assert forget.main(["--corpus", fates_copy.root, "--dry-run"]) == 0
+    assert "would take down" in capsys.readouterr().out, "the copy that dedup left out"
     assert forget.main(["--corpus", fates_copy.root]) == 0
     assert story_lines(store) == []
     assert explain.trace(store, THIRD).taken_down is not None

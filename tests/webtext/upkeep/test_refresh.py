@@ -340,6 +340,8 @@ def test_every_end_is_an_event_and_only_good_ones_are_a_heartbeat(
         ("http://127.0.0.1:9/services/T0/B0/hidden", "'http://127.0.0.1:9/***'"),
         ("http://127.0.0.1:9/?token=hidden", "'http://127.0.0.1:9/***'"),
         ("http://user:hidden@127.0.0.1:9/", "'http://***@127.0.0.1:9/'"),
+        ("hooks.test/services/T0/B0/hidden", "'hooks.test/***'"),
+        ("http://127.0.0.1:9/services/T0/hid den/hidden", "'http://127.0.0.1:9/***'"),
     ],
 )
 def test_the_secret_of_a_webhook_is_not_logged(
