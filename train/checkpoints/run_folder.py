@@ -181,6 +181,7 @@ class RunFolder:
             "config.json",
             "metrics.jsonl",
             "wandb.json",
+            "trackio.json",
             "page.html",
             "evaluating.json",
         ):

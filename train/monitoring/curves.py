@@ -6,19 +6,27 @@ one curve whatever was interrupted. Weights & Biases keeps its own run, continue
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from corpus.errors import ConfigError
+from corpus.printable import printable
 from train.checkpoints.run_folder import Board, CountingBoard, RunFolder
 from train.config import RuntimeConfig
 from train.monitoring.page import RunPage
 
 log = logging.getLogger(__name__)
+
+# A server that does not answer may take a minute and a half to fail (wandb): at most a twentieth of
+# the training waits for it.
+WAIT_RATIO = 19
 
 
 def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[CountingBoard]:
@@ -39,7 +47,9 @@ def open_boards(folder: RunFolder, config: RuntimeConfig) -> list[CountingBoard]
 class GuardedBoard:
     """A board whose errors are logged and counted.
 
-    A board that failed is begun again, with all its lines, at the next flush: once an evaluation.
+    A board that failed is begun again, with all its lines, at a later flush: once an evaluation, and
+    not before the time that its last failure took has passed WAIT_RATIO times. What it prints goes
+    to stderr, since stdout is the command's.
     """
 
     def __init__(self, board: Board) -> None:
@@ -48,6 +58,7 @@ class GuardedBoard:
         self._board = board
         self._lines: list[Mapping[str, Any]] = []
         self._failed = False
+        self._not_before = 0.0  # by the monotonic clock
 
     def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Begin or continue the run."""
@@ -62,7 +73,7 @@ class GuardedBoard:
 
     def flush(self) -> None:
         """Make all of it visible; a board that failed gets another chance first."""
-        if self._failed:
+        if self._failed and time.monotonic() >= self._not_before:
             self._failed = False
             self._try(lambda: self._board.begin(self._lines))
         if not self._failed:
@@ -74,15 +85,18 @@ class GuardedBoard:
             self._try(self._board.close)
 
     def _try(self, action: Callable[[], None]) -> None:
+        started = time.monotonic()
         try:
-            action()
+            with contextlib.redirect_stdout(sys.stderr):
+                action()
         except Exception as error:
             # Other people's code, on a disk or network that may fail in any way.
             self._failed = True
+            self._not_before = time.monotonic() + WAIT_RATIO * (time.monotonic() - started)
             self.num_failures += 1
             log.warning(
                 "%s: %s: %s; training continues, the curves are tried again at the next evaluation",
-                self.name, type(error).__name__, error,
+                self.name, type(error).__name__, printable(str(error), max_chars=300),
             )  # fmt: skip
 
 
@@ -159,28 +173,45 @@ class WeightsAndBiases:
         self._folder = folder
         self._project = project
         self._run: Any = None
+        # Lines that are there; None before the first start.
+        self._num_sent: int | None = None
 
     def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Open the run; its id is beside the run's other files."""
+        """Open the run, whose id is beside the run's other files, and send what it does not have."""
         known = self._folder.read("wandb.json")
-        if known is None:
-            known = {"id": secrets.token_hex(8)}
-            self._folder.write("wandb.json", known)
+        run_id = known["id"] if known else secrets.token_hex(8)
+        if self._num_sent is None:
+            self._num_sent = len(lines) if known else 0
 
-        self._run = self._wandb.init(
-            project=self._project,
-            id=known["id"],
-            name=self._folder.run,
-            resume="allow",
-            config=self._folder.read("config.json"),
-        )
-        # Points are placed by their own step: those made again after an interruption fall on
-        # the old ones.
-        self._run.define_metric("*", step_metric="step")
+        if self._run is None:
+            self._run = self._opened(run_id)
+            # Points are placed by their own step: those made again after an interruption fall on
+            # the old ones.
+            self._run.define_metric("*", step_metric="step")
+        if known is None:
+            self._folder.write("wandb.json", {"id": run_id})
+
+        for line in lines[self._num_sent :]:
+            self.add(line)
+
+    def _opened(self, run_id: str) -> Any:
+        try:
+            return self._wandb.init(
+                project=self._project,
+                id=run_id,
+                name=self._folder.run,
+                resume="allow",
+                config=self._folder.read("config.json"),
+            )
+        except Exception:
+            # Its background process keeps a run that failed to open, and refuses to open it again.
+            self._wandb.teardown()
+            raise
 
     def add(self, line: Mapping[str, Any]) -> None:
         """A point of each curve."""
         self._run.log({**scalars(line), "step": line["step"]})
+        self._num_sent = (self._num_sent or 0) + 1
 
     def flush(self) -> None:
         """wandb sends by itself."""
@@ -203,27 +234,44 @@ class Trackio:
         self._folder = folder
         self._project = project
         self._run: Any = None
+        self._num_sent: int | None = None
 
     def begin(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Open the run, or continue it."""
-        self._run = self._trackio.init(
-            project=self._project,
-            name=self._folder.run,
-            resume="allow",
-            config=self._folder.read("config.json"),
-            embed=False,
-        )
+        """Open the run, or continue it, and write what it does not have.
+
+        Runs are found by their names, so one of another corpus or before a rebuild may have this
+        one's: a mark in the folder says that the latest of the name is this one.
+        """
+        known = self._folder.read("trackio.json")
+        if self._num_sent is None:
+            self._num_sent = len(lines) if known else 0
+
+        if self._run is None:
+            self._run = self._trackio.init(
+                project=self._project,
+                name=self._folder.run,
+                resume="allow" if known else "never",
+                config=self._folder.read("config.json"),
+                embed=False,
+            )
+        if known is None:
+            self._folder.write("trackio.json", {"project": self._project})
+
+        for line in lines[self._num_sent :]:
+            self.add(line)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """A point of each curve."""
         self._run.log(scalars(line), step=line["step"])
+        self._num_sent = (self._num_sent or 0) + 1
 
     def flush(self) -> None:
         """trackio writes by itself."""
 
     def close(self) -> None:
         """Wait until all is written."""
-        self._run.finish()
+        # Not the run's own method, after which the library would finish it again at the exit.
+        self._trackio.finish()
 
 
 def _not_installed(library: str, project: str) -> ConfigError:

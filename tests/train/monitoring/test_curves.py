@@ -8,7 +8,9 @@ import sqlite3
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
 from train.loop import Trainer
 from train.machine.distributed import join_world
+from train.monitoring import curves
 from train.monitoring.curves import open_boards, scalars
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
@@ -111,9 +114,13 @@ class FakeWandb:
         self.starts: list[dict[str, Any]] = []
         self.points: list[dict[str, Any]] = []
         self.metrics: list[tuple[str, str]] = []
-        self.num_finished = 0
+        self.num_finished = self.num_torn_down = self.num_failing = 0
 
     def init(self, **settings: Any) -> FakeWandb:
+        print("wandb: hello")
+        if self.num_failing:
+            self.num_failing -= 1
+            raise OSError("no such\nhost")
         self.starts.append(settings)
         return self
 
@@ -125,6 +132,9 @@ class FakeWandb:
 
     def finish(self) -> None:
         self.num_finished += 1
+
+    def teardown(self) -> None:
+        self.num_torn_down += 1
 
 
 def test_both_starts_of_a_run_are_one_at_wandb(
@@ -152,6 +162,103 @@ def test_both_starts_of_a_run_are_one_at_wandb(
     for line in lines:  # points made again fall on the old ones
         for name, value in scalars(line).items():
             assert curve[name, line["step"]] == value
+
+
+def lines_of(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "runs/r/metrics.jsonl").read_text().splitlines()]
+
+
+def test_wandb_that_answers_late_gets_every_line_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lines before the first answer were lost, and a run that failed to open was never opened again."""
+    wandb = FakeWandb()
+    wandb.num_failing = 2
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    settings: dict[str, Any] = {"tensorboard": False, "wandb_project": "p"}
+    summary = Trainer(job(tmp_path, config(runtime=settings)), WORLD).run()
+    assert summary["failures"] == {"WeightsAndBiases": 2}
+    assert wandb.num_torn_down == 2
+    assert "OSError: no such\\nhost; training continues" in caplog.text
+    expected = [{**scalars(line), "step": line["step"]} for line in lines_of(tmp_path)]
+    assert wandb.points == expected
+    # stdout is the command's: a caller reads the last line of it.
+    captured = capsys.readouterr()
+    assert "hello" in captured.err
+    assert "hello" not in captured.out
+
+    # A later start has nothing to send again.
+    more = Trainer(job(tmp_path, config(max_steps=13, runtime=settings)), WORLD)
+    assert more.resume()
+    more.run()
+    assert wandb.points == [{**scalars(line), "step": line["step"]} for line in lines_of(tmp_path)]
+
+
+def test_a_board_is_asked_for_a_twentieth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb waits a minute and a half for a server that does not answer, and again at each evaluation."""
+    clock = [0.0]
+    monkeypatch.setattr(curves, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    tries = []
+
+    class Slow(curves.RunPage):
+        def begin(self, lines: Any) -> None:
+            tries.append(clock[0])
+            clock[0] += 90
+            raise OSError("no answer")
+
+    board = curves.GuardedBoard(Slow(RunFolder(open_store(str(tmp_path)), "r")))
+    board.begin([])
+    for _ in range(100):
+        clock[0] += 60
+        board.flush()
+    assert board.num_failures == len(tries)
+    assert 3 <= len(tries) <= 5
+    assert all(later - earlier >= 20 * 90 for earlier, later in pairwise(tries))
+
+
+class FakeTrackio:
+    """What this project asks of trackio."""
+
+    def __init__(self) -> None:
+        self.starts: list[str] = []
+        self.points: list[tuple[int, dict[str, Any]]] = []
+        self.num_finished = 0
+
+    def init(self, **settings: Any) -> FakeTrackio:
+        self.starts.append(settings["resume"])
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.points.append((step, values))
+
+    def finish(self) -> None:
+        self.num_finished += 1
+
+
+def test_trackio_does_not_continue_a_stranger_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another corpus, or the run before a rebuild, may have used the project and the name."""
+    trackio = FakeTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    settings: dict[str, Any] = {"tensorboard": False, "trackio_project": "p"}
+    folder = RunFolder(open_store(str(tmp_path)), "r")
+    for _ in range(2):
+        (board,) = open_boards(folder, RuntimeConfig(**settings))[1:]
+        board.begin([{"step": 1, "loss": 2.0}])
+        board.close()
+    folder.clear()
+    (board,) = open_boards(folder, RuntimeConfig(**settings))[1:]
+    board.begin([])
+    assert trackio.starts == ["never", "allow", "never"]
+    # A board that is asked for later gets the lines before it, and each only once.
+    assert trackio.points == [(1, {"loss": 2.0})]
+    assert trackio.num_finished == 2
 
 
 def test_wandb_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
