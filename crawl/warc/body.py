@@ -15,20 +15,21 @@ from contextlib import suppress
 from functools import lru_cache
 
 from crawl.warc.codings import (
+    SNIFF_BYTES,
     STEP_BYTES,
     Decoder,
     EncodingError,
+    looks_like_text,
     open_decoder,
     open_unlabelled,
 )
 
-__all__ = ["STEP_BYTES", "EncodingError"]
+__all__ = ["SNIFF_BYTES", "STEP_BYTES", "EncodingError", "looks_like_text"]
 
 # Received bytes that are decoded before the ratio is looked at again.
 FEED_BYTES = 1 << 12
 # Decoded bytes before the ratio counts: small pages of repeated text compress well.
 RATIO_FREE_BYTES = 1 << 20
-SNIFF_BYTES = 512
 # Bytes in which the root element of an XHTML page is looked for.
 XML_SNIFF_BYTES = 1024
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/x-server-parsed-html"})
@@ -71,7 +72,6 @@ CODINGS = frozenset(
     }
 )
 _TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+\Z", re.ASCII)
-_BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 _XHTML = re.compile(rb"<(?:[\w.-]+:)?html[\s>]|<!doctype\s+html", re.IGNORECASE)
 
 
@@ -239,11 +239,3 @@ def looks_like_page(value: str | None, body: bytes) -> bool:
     if media_type(value) in XML_TYPES:
         return _XHTML.search(body[:XML_SNIFF_BYTES]) is not None
     return looks_like_text(body)
-
-
-def looks_like_text(body: bytes) -> bool:
-    """True if a body begins as text: no binary data byte, no PDF, no PostScript (WHATWG 7.1)."""
-    head = body[:SNIFF_BYTES]
-    if head.startswith((b"%PDF-", b"%!PS-Adobe-")):
-        return False
-    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.translate(None, _BINARY) == head

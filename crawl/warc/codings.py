@@ -20,6 +20,9 @@ import zstandard
 STEP_BYTES = 1 << 16
 # RFC 8878's recommended limit for decoders.
 ZSTD_WINDOW_BYTES = 8 << 20
+SNIFF_BYTES = 512
+# Bytes that text does not have (WHATWG MIME Sniffing, binary data bytes).
+_BINARY = bytes([*range(0x09), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)])
 GZIP_MAGIC = b"\x1f\x8b"
 # The magic bytes and the only compression method (RFC 1952, section 2.3.1).
 _GZIP_DEFLATED = GZIP_MAGIC + b"\x08"
@@ -116,9 +119,10 @@ class _Sniffing:
             self.repairs["zlib_named_gzip"] = None
             return _Deflate(self.repairs, wrapped=True)
 
-        if self._label:
-            self.repairs["plain_named_gzip"] = None
-        return _Plain()
+        if not self._label:
+            return _Plain()
+        self.repairs["plain_named_gzip"] = None
+        return _PlainText()
 
 
 def _is_zlib(head: bytes) -> bool:
@@ -136,6 +140,29 @@ class _Plain:
     def feed(self, data: bytes) -> Iterator[bytes]:
         if data:
             yield data
+
+
+class _PlainText(_Plain):
+    """Passes text as it is. Other bytes have a coding that is not the named one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._head = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if len(self._head) < SNIFF_BYTES:
+            self._head += data[: SNIFF_BYTES - len(self._head)]
+            if not looks_like_text(self._head):
+                raise EncodingError("neither the named coding nor text")
+        yield from super().feed(data)
+
+
+def looks_like_text(body: bytes) -> bool:
+    """True if a body begins as text: no binary data byte, no PDF, no PostScript (WHATWG 7.1)."""
+    head = body[:SNIFF_BYTES]
+    if head.startswith((b"%PDF-", b"%!PS-Adobe-")):
+        return False
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.translate(None, _BINARY) == head
 
 
 class _Deflate:

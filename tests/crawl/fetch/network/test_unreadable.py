@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import zlib
 
 import brotli
@@ -16,6 +17,7 @@ from crawl.fetch.permission import robots
 from crawl.outcomes import Reason
 from crawl.warc.body import (
     BodyDecoder,
+    EncodingError,
     content_encodings,
     content_type,
     ignored_encodings,
@@ -62,6 +64,10 @@ def test_a_robots_file_never_fails_open(web: Web, shard: Shard) -> None:
         "rb-br-broken": coded("br", b"\xff" * 90),
         "rb-gz-badcrc": coded("gzip", damaged(gzip.compress(SHUT), -8)),
         "rb-gz-badlength": coded("gzip", damaged(gzip.compress(SHUT), -1)),
+        "rb-gz-br": coded("gzip", brotli.compress(SHUT)),
+        "rb-deflate-br": coded("deflate", brotli.compress(SHUT)),
+        "rb-gz-zstd": coded("gzip", zstandard.compress(SHUT)),
+        "rb-gz-late": coded("gzip", b"\n" + gzip.compress(SHUT)),
         "rb-gz-cut": coded("gzip", gzip.compress(SHUT)[:-12]),
         "rb-gz-plain": coded("gzip", SHUT),
         "rb-gz-zlib": coded("gzip", zlib.compress(SHUT)),
@@ -187,6 +193,17 @@ def test_repairs_have_names(step: int) -> None:
         assert decoder.body == TEXT, (kind, repairs)
         assert decoder.repairs == repairs
         assert decoder.is_complete
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 4096])
+def test_another_coding_under_the_name_of_gzip_is_not_a_page(step: int) -> None:
+    """Its bytes were stored as the text of a page, and a robots.txt of them had no rules."""
+    wires = (PACK["br"](TEXT), PACK["zstd"](TEXT), b"\n" + gzip.compress(TEXT), lzma.compress(TEXT))
+    for wire in wires:
+        decoder = BodyDecoder(["gzip"], max_bytes=1 << 20)
+        with pytest.raises(EncodingError):
+            for start in range(0, len(wire), step):
+                decoder.feed(wire[start : start + step])
 
 
 def test_names_that_are_not_codings_are_ignored() -> None:
