@@ -253,6 +253,7 @@ def _pages(
         opened.store,
         opened.batch,
         slots=opened.executor.slots,
+        may_grow=opened.executor.window > opened.executor.slots + 1,
         now=time.time(),
         rebuild=args.rebuild,
     )

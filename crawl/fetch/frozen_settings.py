@@ -28,12 +28,20 @@ LAYOUT = 2
 
 
 def settled(
-    config: CrawlConfig, store: Store, batch: str, *, slots: int, now: float, rebuild: bool = False
+    config: CrawlConfig,
+    store: Store,
+    batch: str,
+    *,
+    slots: int,
+    now: float,
+    rebuild: bool = False,
+    may_grow: bool = False,
 ) -> CrawlConfig:
     """Return `config` with the shards and the deadline of this batch.
 
-    They are written at its first start; `now` in Unix seconds. Raises: InputError if an unfinished
-    fetch was started with other settings, as its pages would be fetched again.
+    They are written at its first start; `now` in Unix seconds. `may_grow`: the executor may have
+    more than `slots` later. Raises: InputError if an unfinished fetch was started with other
+    settings, as its pages would be fetched again, or cannot be shared by workers in this store.
     """
     path = f"{work_dir(batch)}/crawl.fetch-terms/terms.json"
     pages = find_manifest(store, "pages", batch)
@@ -47,6 +55,8 @@ def settled(
 
     if terms is not None:
         _refuse_other(config, terms, store, batch)
+        if pages is None and int(terms["shards"]) > 1 and (slots > 1 or may_grow):
+            _refuse_several_workers(int(terms["shards"]), store, batch)
     else:
         terms = {
             "layout": LAYOUT,
@@ -108,6 +118,17 @@ def _only_shard(config: CrawlConfig, store: Store) -> int:
 
     log.warning("%s: no conditional writes, so one worker fetches the whole batch", store.root)
     return 1
+
+
+def _refuse_several_workers(num_shards: int, store: Store, batch: str) -> None:
+    """Raise InputError in a store without conditional writes, as after a move of the corpus."""
+    if store.is_conditional:
+        return
+    raise InputError(
+        f"the fetch of batch {batch!r} was begun with {num_shards} shards, and {store.root} has no "
+        "conditional writes, by which workers agree on their shards: continue with --executor "
+        "serial, whose one worker takes them all, or start again with --rebuild"
+    )
 
 
 def _refuse_other(config: CrawlConfig, terms: dict[str, Any], store: Store, batch: str) -> None:

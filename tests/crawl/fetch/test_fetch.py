@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from corpus.errors import InputError
+from corpus.storage import conditional_write
 from corpus.storage.store import open_store
 from corpus.urls import registered_domain
 from crawl import run as door
@@ -345,6 +346,45 @@ def test_a_store_without_conditional_writes_has_one_worker(
         assert settle(run).shards == 1
     assert "one worker fetches the whole batch" in caplog.text
     assert settle(run).shards == settle(run, shards=1).shards == 1
+
+
+def test_shards_of_a_store_that_lost_its_conditions_have_one_worker(
+    network: faulty_network.Network, s3_bucket: str, tmp_path: Path
+) -> None:
+    """As after a move of the corpus to another store: several workers could own one shard."""
+    run = Batch(tmp_path, f"{s3_bucket}/corpus", 80)
+    run.links(["http://a.test/x"])
+    assert settle(run, shards=3).shards == 3
+    network.unread = frozenset({"if-none-match", "if-match"})
+    # A process asks each store once.
+    conditional_write.open_conditional.cache_clear()
+    with pytest.raises(InputError, match="begun with 3 shards, and s3://.* --executor serial"):
+        settle(run)
+    with pytest.raises(InputError, match="no conditional writes"):
+        frozen_settings.settled(
+            CrawlConfig(), open_store(run.root), run.name, slots=1, now=1.0, may_grow=True
+        )
+    assert settle(run, slots=1).shards == 3
+
+
+@pytest.mark.soak
+def test_one_worker_continues_the_shards_of_several(
+    network: faulty_network.Network, s3_bucket: str, web: Web, tmp_path: Path
+) -> None:
+    """Two workers are killed, then the store no longer obeys conditions."""
+    run = Batch(tmp_path, f"{s3_bucket}/corpus", web.port, {"delay_s": 0.2, "flush_s": 1.0})
+    run.links([f"http://{host}.test/{page}" for host in "abcdefgh" for page in range(40)])
+    process = run.start("--workers", "2", "--set", "crawl.fetch.shards=4")
+    wait_until(lambda: len(web.hits) > 100, process)
+    process.kill()
+    process.communicate()
+
+    network.unread = frozenset({"if-none-match", "if-match"})
+    conditional_write.open_conditional.cache_clear()
+    pages = run.crawl()
+    assert {row["reason"] for row in pages} == {None}
+    assert len(pages) == 320
+    assert settle(run).shards == 4, "nothing is left to fetch"
 
 
 def test_a_deadline_counts_from_the_first_start(tmp_path: Path) -> None:
