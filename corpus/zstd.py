@@ -55,7 +55,9 @@ class ZstdReader(io.RawIOBase):
             self._skip(int.from_bytes(self._require(4), "little"))
             return True
         if magic != FRAME_MAGIC:
-            if FRAME_MAGIC.startswith(magic):
+            # The magic number of a skippable frame may be cut as well.
+            begun = magic + b"\x50\x2a\x4d\x18"[len(magic) :]
+            if FRAME_MAGIC.startswith(magic) or _SKIPPABLE_MAGIC.fullmatch(begun):
                 raise EOFError("the file ends inside a zstd frame")
             raise zstandard.ZstdError(f"expected a zstd frame, found {magic.hex(' ')}")
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from corpus.storage import conditional_write
-from tests.support import faulty_network, grown_corpus
+from tests.support import faulty_network, grown_corpus, s3_server
 
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # The suite says the same about a commit each time; `make explore` looks where it has not looked.
-# No deadline: the first call of a compiled loop compiles it.
-settings.register_profile("suite", derandomize=True, deadline=None)
-settings.register_profile("explore", deadline=None, print_blob=True)
+# No deadline: the first call of a compiled loop compiles it. A busy machine is slow, which says
+# nothing about a strategy.
+PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, **PATIENT)
+settings.register_profile("explore", print_blob=True, **PATIENT)
 settings.load_profile(os.environ.get("WEBTEXT_EXAMPLES", "suite"))
+if settings.get_current_profile_name() == "suite":
+    # Hypothesis draws some values from the constants of all modules that are loaded by then. Tests
+    # import modules when they run, so the examples of a test depended on the tests before it.
+    providers._get_local_constants = lambda: providers._local_constants
 
 LONG = (
     "test_ray_jobs.py", "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_executor.py",
@@ -50,31 +57,15 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on loopback that speaks S3; the environment points the clients of this and of child processes to it."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line per request
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    settings = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "XDG_CACHE_HOME": str(
-            tmp_path_factory.mktemp("cache")
-        ),  # what is fetched from buckets is kept there
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    yield endpoint
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-    server.stop()
+    with s3_server.running() as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        # Files that were read from buckets are kept there.
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield endpoint
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox, SandboxConfig
 from corpus.errors import RetryableError
 from tests.clean.poison import DEADLY, GOOD, POISON
+from tests.support.child import is_alive
 
 HERE = Path(__file__).parent
 LIMITS = SandboxConfig(cpu_s=0.3, memory_mb=128)
@@ -113,19 +114,12 @@ def test_the_process_ends_with_a_killed_parent() -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
-        if not _alive(pid):
-            return
+    deadline = time.monotonic() + 100
+    while is_alive(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            raise AssertionError("the process outlived its parent")
         time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    raise AssertionError("the process outlived its parent")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:4]
-    except FileNotFoundError:
-        return False
 
 
 def test_poison_costs_no_neighbour() -> None:

@@ -52,6 +52,19 @@ def test_all_frames_are_read_and_a_cut_one_is_an_error(
             reader.readall()
 
 
+def test_every_cut_outside_the_ends_of_frames_is_an_error() -> None:
+    """One behind the first byte of a frame to skip was no frame at all."""
+    [frame] = packed([b"abc"], checksum=True, sized=False)
+    whole, ends = frame + SKIPPED + frame, {0, len(frame), len(frame + SKIPPED)}
+    for cut in range(len(whole)):
+        reader = ZstdReader(io.BytesIO(whole[:cut]), WINDOW)
+        if cut in ends:
+            assert reader.readall() == (b"abc" if cut else b"")
+        else:
+            with pytest.raises(EOFError):
+                reader.readall()
+
+
 def test_a_bomb_is_unpacked_in_pieces() -> None:
     """A window that is too large, and what is no frame, are refused."""
     reader = ZstdReader(io.BytesIO(zstandard.compress(bytes(1 << 26))), WINDOW)

@@ -40,3 +40,12 @@ def run(
 def run_program(program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a Python program as `run` does, with a traceback if a signal ends it."""
     return run([sys.executable, "-X", "faulthandler", "-c", program, *arguments], environment)
+
+
+def is_alive(pid: int) -> bool:
+    """False once the process has ended, even if nobody has asked for its exit code."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -23,13 +23,11 @@ from torch.distributed.run import main as torchrun
 from corpus.storage.store import open_store
 from tests.train.doors import arguments, last_json, weights
 from tests.train.fakes import KilledError, config, metrics, raising, trained
-from tests.train.worlds import STOPPED, forked, leave_before_model, train_in_world
+from tests.train.worlds import PATIENCE_S, STOPPED, forked, leave_before_model, train_in_world
 from train import run
 from train.checkpoints.checkpoint import Checkpoints
 
 REPO = Path(__file__).parents[2]
-# Below the limit of a test: on a busy machine ranks may start slowly, and a kill would hide it.
-PATIENCE_S = 200
 
 
 def shared(dropout: float, parallel: str = "ddp") -> dict[str, Any]:
@@ -121,7 +119,7 @@ def test_killed_then_refused_while_busy_then_stopped_is_as_if_nothing_had_been(
     assert run.main(arguments(root, **ENDLESS)) == 2
     assert "held by process" in capsys.readouterr().err
     os.kill(process.pid or 0, signal.SIGTERM)
-    process.join(30)
+    process.join(PATIENCE_S)
     assert process.exitcode == 143, log.read_text()
     assert "continuing after step" in log.read_text()
     assert "finished work is kept. To continue: python -m train.run" in log.read_text()

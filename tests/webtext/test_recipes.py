@@ -304,6 +304,9 @@ esac
 @pytest.fixture
 def cluster(srv: Path) -> Path:
     (srv / ".venv/bin/ray").write_text(RAY)
+    clock = srv / ".venv/bin/date"
+    clock.write_text(f"#!/bin/sh\necho {TODAY.removeprefix('refresh-')}\n")
+    clock.chmod(0o755)
     return srv
 
 
@@ -312,22 +315,25 @@ def calls(place: Path, verb: str) -> list[str]:
     return [line for line in lines if line.startswith(f"job {verb}")]
 
 
-TODAY = f"refresh-{date.today()}"
-ADDRESS = {"RAY_API_SERVER_ADDRESS": "http://x", "WEBTEXT_ATTACH_S": "0.1"}
+# By the cluster's own `date`: the real one may turn while a test runs.
+TODAY = "refresh-2026-02-28"
+ADDRESS = {
+    "PATH": ".venv/bin:/usr/bin:/bin", "RAY_API_SERVER_ADDRESS": "http://x", "WEBTEXT_ATTACH_S": "0.1",
+}  # fmt: skip
 
 
 def test_a_stop_is_passed_on_to_the_job(cluster: Path) -> None:
     """The script ended, and six seconds later the job still ran."""
     process = subprocess.Popen(
         [str(cluster / "deploy/submit-refresh.sh")],
-        env={"PATH": "/usr/bin:/bin", "SUBMIT": "exec sleep 60", **ADDRESS},
+        env={"SUBMIT": "exec sleep 600", **ADDRESS},
         cwd=cluster,
     )
-    deadline = time.monotonic() + 10
-    while not calls(cluster, "submit") and time.monotonic() < deadline:
+    deadline, state = time.monotonic() + 60, cluster / f"state-{TODAY}"
+    while not (state.exists() and state.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.terminate()
-    assert process.wait(10) == 143
+    assert process.wait(60) == 143
     assert calls(cluster, "stop") == [f"job stop {TODAY}"]
     assert (cluster / f"state-{TODAY}").read_text() == "STOPPED\n"
 

@@ -18,6 +18,7 @@ from corpus.run.executors.interface import Executor, Status
 from corpus.run.executors.pool import PoolExecutor
 from corpus.run.executors.ray import RayExecutor
 from tests.corpus.run.executor_laws import (
+    PATIENCE_S,
     ExecutorLaws,
     ProcessExecutorLaws,
     drain,
@@ -25,6 +26,7 @@ from tests.corpus.run.executor_laws import (
 )
 from tests.corpus.run.listeners import is_loopback, listeners
 from tests.support import toy_tasks
+from tests.support.child import is_alive
 
 
 class TestSerial(ExecutorLaws):
@@ -40,13 +42,10 @@ class TestSerial(ExecutorLaws):
 
 
 class TestPool(ProcessExecutorLaws):
-    timeout_s = 8.0
-    """A busy machine takes seconds to start a process."""
-
     @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:
-        with importable_tasks(), open_executor("pool", 2, timeout_s=cls.timeout_s) as opened:
+        with importable_tasks(), open_executor("pool", 2, timeout_s=PATIENCE_S) as opened:
             yield opened
 
     def opened(self) -> Any:
@@ -54,14 +53,12 @@ class TestPool(ProcessExecutorLaws):
 
 
 class TestRay(ProcessExecutorLaws):
-    timeout_s = 20.0
-    """Ray starts many processes for the first task."""
     reports_rows = False
 
     @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:
-        with importable_tasks(), open_executor("ray", 2, timeout_s=cls.timeout_s) as opened:
+        with importable_tasks(), open_executor("ray", 2, timeout_s=PATIENCE_S) as opened:
             yield opened
 
     def opened(self) -> Any:
@@ -208,11 +205,10 @@ def test_a_driver_that_is_gone_takes_its_workers_along() -> None:
     pool.submit(0, toy_tasks.orphan, None)
     worker = drain(pool, 1)[0].value
     pool.close()
-    for _ in range(50):
-        if not os.path.exists(f"/proc/{worker}"):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"worker {worker} outlived its driver")
+    deadline = time.monotonic() + PATIENCE_S
+    while is_alive(worker):
+        assert time.monotonic() < deadline, f"worker {worker} outlived its driver"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,9 @@ def foreign(**fields: Any) -> bytes:
     return json.dumps({**record, **fields}).encode()
 
 
-def test_held_then_free(tmp_path: Path) -> None:
+def test_held_then_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(lock, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
     store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="first"):
         with (
@@ -99,9 +102,11 @@ def test_the_heartbeat_beats_and_keeps_the_start(
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
     store = open_store(str(tmp_path))
     with lock.hold(store, "l", what="x"):
-        first = json.loads(store.read_bytes("l"))
-        time.sleep(0.3)
-        later = json.loads(store.read_bytes("l"))
+        first = later = json.loads(store.read_bytes("l"))
+        deadline = time.monotonic() + 60
+        while later["heartbeat"] == first["heartbeat"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+            later = json.loads(store.read_bytes("l"))
     assert later["heartbeat"] > first["heartbeat"]
     assert abs(later["started"] - first["started"]) < 0.05
 
@@ -117,15 +122,17 @@ def test_a_silent_owner_whose_heart_beats_after_all_is_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its clock is behind ours by more than the expiry, and it lives."""
-    monkeypatch.setattr(lock, "WATCH_S", 5.0)
     store = open_store(str(tmp_path))
     old = time.time() - lock.STALE_S - 60
     store.write_bytes("l", foreign(heartbeat=old))
-    beat = threading.Timer(0.2, lambda: store.write_bytes("l", foreign(heartbeat=old + 10)))
-    beat.start()
+
+    def beat(seconds: float) -> None:
+        store.write_bytes("l", foreign(heartbeat=old + 10))
+
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=beat)
+    monkeypatch.setattr(lock, "time", clock)
     with pytest.raises(BusyError, match="process 1 on elsewhere"), lock.hold(store, "l", what="x"):
         pass
-    beat.join()
 
 
 def test_a_process_of_another_container_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
@@ -225,12 +232,12 @@ def body(argv):
     store = open_store({str(tmp_path)!r})
     with lease.hold(store, "l", what="slow.run"), command.interruptible():
         store.delete("l")
-        time.sleep(30)
+        time.sleep(600)
     return 0
 sys.exit(command.run_command(body, [], stage="slow.run"))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 1
     assert "error: " in done.stderr.splitlines()[-1]

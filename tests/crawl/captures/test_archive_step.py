@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -286,17 +287,21 @@ def test_a_group_without_outcomes_is_fetched_again(
 def test_a_killed_crawl_continues(asked: Asked) -> None:
     answer = asked.server.answer
 
-    def slow(path: str, given: str | None) -> Any:
-        time.sleep(0.05)
+    killed = threading.Event()
+
+    def held(path: str, given: str | None) -> Any:
+        if len(asked.lookups()) > 8:
+            killed.wait(200)
         return answer(path, given)
 
-    asked.server.answer = slow  # type: ignore[method-assign]
+    asked.server.answer = held  # type: ignore[method-assign]
     process = asked.batch.start(*asked.arguments())
     while len(asked.lookups()) < 8:
         time.sleep(0.02)
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    killed.set()
     asked.server.answer = answer  # type: ignore[method-assign]
     assert asked.run() == 0
     asked.check()

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,12 +54,23 @@ def test_a_reader_larger_than_the_limit_reads_alone(
 ) -> None:
     """Who waits for long says so, once."""
     monkeypatch.setattr(dump_memory, "TELL_AFTER_S", 0.05)
+    looks: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(len(caplog.records))
+        time.sleep(0.01)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(dump_memory, "time", clock)
     with reserved(3 * UNIT_BYTES, UNIT_BYTES, tmp_path):
         waiting = threading.Thread(target=_hold, args=(UNIT_BYTES, UNIT_BYTES, tmp_path, 0.0))
         waiting.start()
-        waiting.join(0.3)
+        # Until it has looked some times more since it said so.
+        deadline = time.monotonic() + 60
+        while sum(looks) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert waiting.is_alive()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "waiting for 256 MiB of memory"
