@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
 from corpus.storage import conditional_write
-from tests.support import faulty_network, grown_corpus, s3_server
+from tests.corpus.storage import s3_server
+from tests.support import faulty_network, grown_corpus
 
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
