@@ -87,7 +87,7 @@ def refuse_credentials(option: str, uri: str) -> None:
         return
 
     # `abfs://container@account` and `gs://anonymous@bucket` name no secret.
-    if blotted(uri) == uri and not re.match(r"s3://[^/@]*@", uri):
+    if blotted(uri) == uri and not re.match(r"s3://[^/@]*@", uri, re.IGNORECASE):
         return
 
     shown = re.sub(r"://[^/@:]*@", f"://{BLOT}@", blotted(uri))

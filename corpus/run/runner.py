@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from corpus.errors import PartitionError, WebtextError
+from corpus.errors import PartitionError, WebtextError, first_line
 from corpus.run import leftovers, metrics, progress
 from corpus.run.attempts import run_tasks
 from corpus.run.executors.interface import TaskFunction
@@ -301,11 +301,20 @@ def _count(receipt: Receipt, meter: progress.Meter) -> None:
 
 
 def _read_receipts(store: Store, folder: str) -> dict[int, Receipt]:
-    """Receipts of an interrupted run: these tasks are finished."""
+    """Receipts of an interrupted run: these tasks are finished.
+
+    A damaged one, or one of another version, counts for nothing: its task runs again.
+    """
     found = {}
     for path, _ in store.files(folder):
-        index = int(path.rpartition("/")[2].removesuffix(".json"))
-        found[index] = Receipt.model_validate_json(store.read_bytes(path))
+        try:
+            index = int(path.rpartition("/")[2].removesuffix(".json"))
+            found[index] = Receipt.model_validate_json(store.read_bytes(path))
+        except ValueError as error:
+            log.warning(
+                "%s/%s is not a receipt (%s); its task runs again",
+                store.root, path, first_line(error),
+            )  # fmt: skip
     return found
 
 

@@ -29,11 +29,11 @@ def open_store(root: str) -> Store:
 
     Raises: InputError.
     """
-    refuse_credentials("--corpus", root)
     scheme, mark, rest = root.partition("://")
     if mark and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         # A scheme is the same in any case (RFC 3986, 3.1): `S3://bucket` is not a folder `S3:`.
         root = f"{scheme.lower()}://{rest}"
+    refuse_credentials("--corpus", root)
     return ObjectStore(root) if local_root(root) is None else LocalStore(root)
 
 

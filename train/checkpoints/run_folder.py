@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # Settings that say when a run ends. They decide the schedule of the steps that are left.
 LENGTH_SETTINGS = frozenset({"max_steps", "epochs"})
+_STEP = re.compile(r"step-([0-9]{1,18})")
 
 
 class Board(Protocol):
@@ -159,18 +161,24 @@ class RunFolder:
                 "number; restore it, or choose another --run name"
             )
 
-        fewer = now["max_steps"] is not None and now["max_steps"] <= taken
-        if before == now or fewer:
-            if taken:
-                raise InputError(
-                    f"{self.store.root}/{self.path}: --extend: the run has taken {taken} steps; "
-                    f"name more with --set train.max_steps={2 * taken}"
-                )
+        if before == now and not taken:
             return
+        # A run that is not finished has taken the steps of its checkpoints.
+        steps = max([taken, *self._saved_steps()])
+        if before == now or (now["max_steps"] is not None and now["max_steps"] <= steps):
+            raise InputError(
+                f"{self.store.root}/{self.path}: --extend: the run has taken {steps} steps; "
+                f"name more with --set train.max_steps={2 * steps}"
+            )
 
         # The new length first: a kill in between leaves a run that the same command continues.
         self.write("config.json", {"identity": identity, **described})
         self.forget("summary.json")
+
+    def _saved_steps(self) -> list[int]:
+        """The steps of all checkpoints, by the names of their folders."""
+        names = self.store.folders(f"{self.path}/checkpoints")
+        return [int(found[1]) for name in names if (found := _STEP.fullmatch(name))]
 
     def clear(self) -> None:
         """Remove the run's files, the commit first. The lock stays."""
@@ -251,9 +259,11 @@ class RunFolder:
 
     def close_metrics(self) -> None:
         """All lines are visible and no more come."""
-        self.flush()
-        for board in self._boards:
-            board.close()
+        try:
+            self.flush()
+        finally:
+            for board in self._boards:
+                board.close()
 
     def board_failures(self) -> Counter[str]:
         """Failures of the boards of this start, by their names."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import BusyError, FatalError, InputError, PartitionError, SchemaError
-from corpus.run import funnel, progress
+from corpus.run import funnel, progress, runner
 from corpus.run.executors import PoolExecutor, SerialExecutor, open_executor
 from corpus.run.plan import Run
 from corpus.run.progress import Meter
@@ -93,6 +93,32 @@ def test_a_reduce_knows_how_many_rows_come(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(progress, "Meter", meter)
     run_toy(toy_stage.make_corpus(str(tmp_path)))
     assert totals["toy/domains (reduce)"] == 500
+
+
+def test_a_damaged_receipt_counts_for_nothing(
+    tmp_path: Path,
+    reference: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a version before, or cut by a failing disk: `webtext verify` would find nothing of it."""
+    store = toy_stage.make_corpus(str(tmp_path))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise FatalError("no commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "commit_table", refuse)
+        with pytest.raises(FatalError, match="no commit"):
+            run_toy(store)
+    receipts = [path for path, _ in store.files("work", recursive=True) if path.endswith(".json")]
+    assert len(receipts) == 5
+    for path, data in zip(receipts, (b"", b"{}", b"[", b'{"rows": 1}'), strict=False):
+        store.write_bytes(path, data)
+    store.write_bytes(f"{receipts[0].rpartition('/')[0]}/notes.txt", b"of somebody")
+    run_toy(store)
+    assert caplog.text.count("is not a receipt") == 5
+    assert toy_stage.committed_bytes(store) == reference
 
 
 def test_second_run_does_nothing(tmp_path: Path) -> None:

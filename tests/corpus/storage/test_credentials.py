@@ -20,6 +20,7 @@ REFUSED = [
     f"s3://AKIAIOSFODNN7:{SECRET}@bucket/prefix",
     f"s3://AKIAIOSFODNN7:{SECRET}/K7MDENG+b@bucket/prefix",
     f"s3://{SECRET}@bucket/prefix",
+    f"S3://{SECRET}@bucket/prefix",
     f"s3://bucket/prefix?access_key=AK&secret_key={SECRET}",
     f"s3://bucket/prefix?region=x&session_token={SECRET}",
     f"abfs://user:{SECRET}@account.dfs.core.windows.net/c",

@@ -9,6 +9,7 @@ import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -458,6 +459,38 @@ def test_steps_of_a_strangers_run_are_numbers(tmp_path: Path, value: Any) -> Non
     store.write_json("runs/r/summary.json", {"steps": value})
     with pytest.raises(SchemaError, match=r"summary.json: steps is"):
         folder.extend(ours, {})
+
+
+def test_an_interrupted_run_is_not_cut_short_by_an_extension(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    folder, lengths = RunFolder(store, "r"), (10, 5, 8, 12)
+    before, fewer, as_many, more = ({"settings": {"max_steps": steps}} for steps in lengths)
+    folder.claim(before, {}, rebuild=False)
+    save(Checkpoints(store, "r"), 8)
+    for length in (fewer, as_many):
+        with pytest.raises(InputError, match="has taken 8 steps; name more .*max_steps=16"):
+            folder.extend(length, {})
+    assert folder.read_identity() == before
+    for _ in range(2):  # the second after a kill
+        folder.extend(more, {})
+        assert folder.read_identity() == more
+
+
+def test_boards_are_closed_although_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board with a thread of its own would hold the process."""
+    store = RemoteStore(str(tmp_path))
+    folder, board = RunFolder(store, "r"), mock.Mock()
+    folder.open_metrics(lambda line: True, [board])
+
+    def refuse(*_: Any) -> None:
+        raise FatalError("no space")
+
+    monkeypatch.setattr(store, "write_bytes", refuse)
+    with pytest.raises(FatalError, match="no space"):
+        folder.close_metrics()
+    board.close.assert_called_once_with()
 
 
 @pytest.mark.parametrize("order", [1, -1])
