@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, BinaryIO, TypeVar
@@ -366,11 +367,17 @@ def _open(root: str) -> Any:
 def _profile() -> dict[str, str]:
     """The keys of the shared credentials file, which obstore does not read and pyarrow does.
 
-    {} without one.
+    {} without one, or if it cannot be read.
     """
     path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", os.path.expanduser("~/.aws/credentials"))
-    profiles = ConfigParser()
-    profiles.read(path)
+    # A percent sign in a key is itself, and of two equal lines the last one counts, as in the SDK.
+    profiles = ConfigParser(interpolation=None, strict=False)
+    try:
+        profiles.read(path, "utf-8")
+    except (ConfigParserError, UnicodeDecodeError) as error:
+        log.warning("%s: not read (%s)", path, type(error).__name__)
+        return {}
+
     name = os.environ.get("AWS_PROFILE", "default")
     if not profiles.has_section(name):
         return {}

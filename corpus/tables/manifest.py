@@ -330,18 +330,17 @@ def read_manifest(store: Store, table: str, batch: str) -> Manifest:
     Raises: InputError with the command that makes the table; SchemaError for another schema.
     """
     manifest = find_manifest(store, table, batch)
-    door = ENTRY_POINTS.get(table, f"the door that makes {table}")
+    command = f"webtext {ENTRY_POINTS.get(table, 'STAGE')} --corpus {store.root} --batch {batch}"
     if manifest is None:
         raise InputError(
-            f"{store.root}: table {table} has no committed batch {batch!r}; run `webtext {door} "
-            f"--corpus {store.root} --batch {batch}` first"
+            f"{store.root}: table {table} has no committed batch {batch!r}; run `{command}` first"
         )
     if table in TABLES and manifest.schema_version != TABLES[table].version:
         raise SchemaError(
             f"{store.root}: table {table} of batch {batch!r} has schema {manifest.schema_version}, "
             "this version reads "
-            f"{TABLES[table].version}; use the version that made it, or make it new by "
-            f"`webtext {door} --corpus {store.root} --batch {batch} --rebuild`"
+            f"{TABLES[table].version}; use the version that made it, or rebuild it by "
+            f"`{command} --rebuild`"
         )
 
     return manifest
@@ -352,9 +351,13 @@ def stage_of(table: str) -> str:
     return ENTRY_POINTS.get(table, "").partition(" ")[0]
 
 
-def remake_command(root: str, stage: str, batch: str) -> str:
-    """The command for rebuilding a stage's tables of one batch."""
-    files = " --dumps FILE ..." if stage == "crawl" else ""
+def remake_command(root: str, stage: str, batch: str, *, imported: bool = False) -> str:
+    """The command for rebuilding a stage's tables of one batch.
+
+    `imported`: the batch came from WARC files.
+    """
+    option = "--warc" if imported else "--dumps"
+    files = f" {option} FILE ..." if stage == "crawl" else ""
     return f"webtext {stage} --corpus {root} --batch {batch}{files} --rebuild"
 
 
@@ -370,12 +373,12 @@ def mend(store: Store, path: str) -> str:
             f"--batch {batch} --rebuild --warc FILE ...`"
         )
 
-    door = ENTRY_POINTS.get(table)
-    if door is None:
+    command = ENTRY_POINTS.get(table, "")
+    if not command:
         return "restore the file, or run the stage that made it again with --rebuild"
 
     return (
-        f"restore the file, or make it again by `webtext {door} --corpus {store.root} --batch "
+        f"restore the file, or make it again by `webtext {command} --corpus {store.root} --batch "
         f"{batch} --rebuild` "
         "with the settings of then"
     )

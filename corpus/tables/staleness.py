@@ -22,6 +22,7 @@ from corpus.tables.manifest import (
     Manifest,
     batches,
     find_manifests,
+    is_imported,
     remake_command,
     stage_of,
 )
@@ -122,7 +123,9 @@ def suggestion(store: Store, stale: Iterable[Stale]) -> str:
 
 def remedy(store: Store, stale: Iterable[Stale]) -> str:
     """The commands for rebuilding stale tables: batches and stages in order."""
-    order = [manifest.batch for manifest in batches(store, "links")]
+    links = batches(store, "links")
+    order = [manifest.batch for manifest in links]
+    imported = {manifest.batch for manifest in links if is_imported(manifest)}
     pairs = {(each.batch, stage_of(each.table)) for each in stale}
 
     def place(pair: tuple[str, str]) -> tuple[int, str, int]:
@@ -134,7 +137,8 @@ def remedy(store: Store, stale: Iterable[Stale]) -> str:
         )
 
     commands = [
-        f"`{remake_command(store.root, stage, batch)}`" for batch, stage in sorted(pairs, key=place)
+        f"`{remake_command(store.root, stage, batch, imported=batch in imported)}`"
+        for batch, stage in sorted(pairs, key=place)
     ]
 
     return ", then ".join(commands)

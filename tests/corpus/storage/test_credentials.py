@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from corpus.credentials import blotted, refuse_credentials
 from corpus.errors import InputError
 from corpus.run import command
+from corpus.storage import conditional_write
 from corpus.storage.store import open_store
 from corpus.tables.external_files import open_source
 
@@ -136,7 +138,7 @@ def test_a_password_never_survives(secret: str, scheme: str, before: str) -> Non
 
 
 # Without a password, a name can only be told from a secret in an address that is refused.
-@pytest.mark.parametrize("uri", [uri for uri in REFUSED if not uri.startswith(f"s3://{SECRET}@")])
+@pytest.mark.parametrize("uri", [uri for uri in REFUSED if f"://{SECRET}@" not in uri])
 @pytest.mark.parametrize("kind", [InputError, OSError, None])
 def test_errors_logs_and_the_line_to_repeat_are_blotted(
     uri: str,
@@ -163,3 +165,23 @@ def test_errors_logs_and_the_line_to_repeat_are_blotted(
     printed = capsys.readouterr().err
     assert "***" in printed
     assert SECRET not in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"[default]\naws_access_key_id = A\naws_secret_access_key = a%b\n", {"access_key_id": "A", "secret_access_key": "a%b"}),
+        (b"[default]\naws_access_key_id = A\naws_access_key_id = B\n", {"access_key_id": "B"}),
+        (b"[other]\naws_access_key_id = A\n", {}),
+        (b"aws_access_key_id = A\n", {}),
+        (b"[default]\nneither key nor value\n", {}),
+        (b"[default]\naws_access_key_id = \xff\n", {}),
+    ],
+)  # fmt: skip
+def test_a_profile_is_read_as_the_sdk_reads_it_or_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, found: dict[str, str]
+) -> None:
+    (tmp_path / "credentials").write_bytes(text)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    assert conditional_write._profile() == found

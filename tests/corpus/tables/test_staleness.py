@@ -22,7 +22,7 @@ from corpus.tables.commit import commit_table
 from corpus.tables.manifest import Input, find_manifest, read_manifest, sealed, serialized
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import LINKS
-from corpus.tables.staleness import Stale, require_current, stale_among
+from corpus.tables.staleness import Stale, remedy, require_current, stale_among
 from tests.support import chained_stages, toy_stage
 
 BATCHES = ("a", "b")
@@ -238,6 +238,19 @@ def test_a_gone_table_a_half_replaced_pair_and_another_tokenizer(tmp_path: Any) 
     put("documents_dropped", "old")
     with pytest.raises(StaleError, match="of another run: a rebuild was interrupted"):
         require_current(store, [("documents", "b")], "a test")
+
+
+def test_an_imported_batch_is_imported_again(tmp_path: Any) -> None:
+    """The advice was to read dumps, which it has none of."""
+    store = toy_stage.make_corpus(str(tmp_path))
+    made = read_manifest(store, "links", "b")
+    inputs = [Input(table="warc", batch="x.warc.gz", fingerprint="1")]
+    for named, option in ((inputs, "--warc"), ([], "--dumps")):
+        changed = made.model_copy(update={"inputs": named})
+        store.write_bytes("links/b/_manifest.json", serialized(sealed(changed)))
+        assert remedy(store, [Stale("links", "b", "")]) == (
+            f"`webtext crawl --corpus {store.root} --batch b {option} FILE ... --rebuild`"
+        )
 
 
 def test_a_chain_of_many_batches_needs_no_recursion(tmp_path: Any) -> None:
