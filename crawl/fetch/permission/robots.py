@@ -262,6 +262,8 @@ _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe
 _COLON = re.compile("[:\uff1a]")
 _SLASH = "\uff0f"
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+# No known name is longer, and one character may become eighteen (NFKC).
+_MAX_NAME_CHARS = 256
 # Within names: characters without width or with a meaning for layout only (general category Cf).
 _NO_WIDTH = dict.fromkeys(
     (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
@@ -293,8 +295,10 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
 
 def _name(text: str) -> str:
     """The name of a record or agent: in lower case, without invisible characters."""
-    cleaned = unicodedata.normalize("NFKC", text).translate(_NO_WIDTH).translate(_DASHES)
-    return " ".join(cleaned.split()).lower()
+    name = text[:_MAX_NAME_CHARS]
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name).translate(_NO_WIDTH).translate(_DASHES)
+    return " ".join(name.split()).lower()
 
 
 def _value(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -310,6 +311,19 @@ def test_invisible_characters_inside_of_a_record_do_not_hide_it(mark: str) -> No
 )
 def test_what_word_processors_write_does_not_hide_a_record(text: str) -> None:
     assert not allows(text, "/x")
+
+
+def test_names_are_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a MiB of U+FDFA is 3 million letters in normal form."""
+    seen = []
+
+    def normalize(form: str, text: str) -> str:
+        seen.append(len(text))
+        return text
+
+    monkeypatch.setattr(unicodedata, "normalize", normalize)
+    parse(("\ufdfa" * 100_000 + ": x\nUser-agent: " + "\ufdfa" * 9_000).encode(), "webtext")
+    assert 0 < max(seen) <= 256
 
 
 @pytest.mark.parametrize(
