@@ -259,12 +259,6 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "1025",
     ): "The size of a cache changes the time alone.",
     (
-        "crawl/fetch/permission/robots.py",
-        'if body[:2] in _UTF16_MARKS or (len(body) > 1 and b"\\0" in body[:2]):',
-        "1",
-        "0",
-    ): "A file of one zero byte has no rules in any charset.",
-    (
         "dedup/near_duplicates/minhash.py",
         "factors = generator.randint(0, 1 << 31, num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)",
         "31",

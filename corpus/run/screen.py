@@ -76,8 +76,8 @@ class Screen:
             get_renderable=self.render,
             console=self._console,
             refresh_per_second=REFRESH_PER_S,
-            # What goes to a file is not for the terminal.
-            redirect_stdout=sys.stdout.isatty(),
+            # What goes to a file is not for the terminal. A closed stdout is None.
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
         is_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
         try:

@@ -61,7 +61,7 @@ def _main(argv: Sequence[str] | None) -> int:
     store = open_corpus(args.corpus)
     result = query(store, args.sql, allow_files=args.allow_files)
 
-    on_terminal = sys.stdout.isatty()
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
 
     if args.json:
         for row in _rows(result):

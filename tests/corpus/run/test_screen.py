@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 
@@ -64,6 +65,13 @@ def test_a_line_never_wraps() -> None:
     with drawn.open(), screen.stage("crawl"), screen.show(Meter("crawl/fetch (reduce)", 1, 70)):
         screen.note("a very long note " * 4)
         assert len(shown(drawn, width=50)) == 2
+
+
+def test_a_screen_opens_without_stdout() -> None:
+    """Python sets it to None if the file descriptor is closed, as by `>&-`."""
+    drawn = screen.Screen(["crawl"], console=terminal(50))
+    with contextlib.redirect_stdout(None), drawn.open(), screen.stage("crawl"):
+        assert drawn.is_live
 
 
 def test_a_stage_that_fails_says_so_and_no_terminal_means_plain_lines(
