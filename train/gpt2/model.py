@@ -234,13 +234,11 @@ class GPT2(nn.Module):
         padding = cache.padding if cache is not None else None
         if padding is not None:
             positions = (positions - padding[:, None]).clamp(min=0)  # (B, T)
-        seen = tokens if cache is None else torch.cat([cache.tokens, tokens], dim=1)  # (B, S)
-        if self.restart_positions and self.document_end is not None:
-            restarted = document_positions(seen, self.document_end)[:, -length:]
-            # The first document begins behind the padding.
-            positions = torch.minimum(positions, restarted)  # (B, T)
+        if self.restart_positions and self.document_end is not None and cache is None:
+            positions = document_positions(tokens, self.document_end)  # (B, T)
         x = self.wte(tokens) + self.wpe(positions)  # (B, T, C)
         x = F.dropout(x, self.dropout, self.training)
+        seen = tokens if cache is None else torch.cat([cache.tokens, tokens], dim=1)  # (B, S)
         mask = None
         if self.document_end is not None and bounds is None:
             mask = document_mask(seen, self.document_end)[:, :, -length:]  # (B, 1, T, S)

@@ -77,9 +77,9 @@ def test_document_mask_hides_earlier_documents() -> None:
     assert visible[4] == [0, 0, 0, 1, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize(("document_end", "restart"), [(None, False), (0, False), (0, True)])
-def test_cached_logits_equal_recomputed_ones(document_end: int | None, restart: bool) -> None:
-    net = model(document_end=document_end, restart_positions=restart)
+@pytest.mark.parametrize("document_end", [None, 0])
+def test_cached_logits_equal_recomputed_ones(document_end: int | None) -> None:
+    net = model(document_end=document_end)
     tokens = torch.tensor([[5, 6, 0, 7, 8, 9, 0, 3, 4, 1], [1, 0, 3, 4, 5, 6, 7, 8, 0, 2]])
     whole = net.logits(tokens)
     cache = KeyValueCache(SMALL, 2, torch.device("cpu"), torch.float32)

@@ -68,15 +68,14 @@ def test_a_sample_is_the_same_however_many_are_drawn() -> None:
         assert some == many[:count]
 
 
-@pytest.mark.parametrize(("document_end", "restart"), [(None, False), (4, False), (4, True)])
+@pytest.mark.parametrize("document_end", [None, 4])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(top_k=3)])
 def test_prompts_of_several_lengths_are_continued_as_each_alone(
-    sampling: Sampling, document_end: int | None, restart: bool
+    sampling: Sampling, document_end: int | None
 ) -> None:
     """Also past the context of 24, where the oldest half is forgotten, and from prompts longer than it."""
     net = model()
     net.document_end = document_end
-    net.restart_positions = restart
     rng = np.random.default_rng(0)
     prompts = [rng.integers(0, 30, size).tolist() for size in (1, 7, 20, 21)]
     many = together(net, prompts, sampling)
