@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import InputError
+from corpus.printable import printable
 from corpus.run import command
 from corpus.storage.store import open_corpus
 from train.config import RuntimeConfig
@@ -206,6 +207,14 @@ def _prompts(args: argparse.Namespace) -> list[str]:
     """The prompts to continue. Raises: InputError for a file that is no text, or has no lines."""
     if "" in args.stop:
         raise InputError("train.generate: --stop '': expected a text")
+    # Bytes of the command line that are not UTF-8 come as lone surrogates, which no token has.
+    for option, text in [
+        ("--prompt", args.prompt or ""),
+        *(("--stop", each) for each in args.stop),
+    ]:
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(f"train.generate: {option} {printable(text)}: expected UTF-8 text")
+
     if args.prompts is not None:
         lines = _text("--prompts", args.prompts).splitlines()
         if not lines:

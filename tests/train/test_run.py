@@ -311,6 +311,9 @@ def test_text_from_prompt_file_and_stdin_is_the_same(
             f"{option} {float(value) if option != '--seed' else value} is out of range"
             in capsys.readouterr().err
         )
+    for option in ("--prompt", "--stop"):
+        assert generate.main([*command, option, "caf\udce9"]) == 2  # as of a byte that is not UTF-8
+        assert f"{option} caf\\udce9: expected UTF-8 text" in capsys.readouterr().err
     (tmp_path / "prompt").write_bytes(b"caf\xe9")
     assert generate.main([*command, "--prompt-file", str(tmp_path / "prompt")]) == 2
     assert "can't decode byte 0xe9" in capsys.readouterr().err
