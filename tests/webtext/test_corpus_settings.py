@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
 import pytest
 
+import webtext
 from clean import run as clean_run
 from clean.config import CleanConfig
 from corpus.config import Section, load_config, outside_corpus
@@ -146,6 +148,22 @@ def test_every_setting_that_reaches_out_is_kept_from_corpora() -> None:
         "runtime.wandb_project",
         "runtime.trackio_project",
     }
+
+
+def test_operations_lists_every_setting_that_is_kept_from_corpora() -> None:
+    """The list of the page lacked six of them."""
+    page = (Path(webtext.__file__).parents[1] / "docs" / "operations.md").read_text("utf-8")
+    listed = page.partition("so these settings are never read from it")[2].partition(
+        "Give them by"
+    )[0]
+    models = {stage: settings_model(stage) for stage in STAGES}
+    kept = {f"{stage}.{key}" for stage, model in models.items() for key in outside_corpus(model)}
+    found = {
+        f"{section}.{name}"
+        for section, names in re.findall(r"^- `([\w.]+)`: (.*)$", listed, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert found == kept
 
 
 def test_bad_settings_of_a_corpus_are_refused_by_init_and_by_commands(

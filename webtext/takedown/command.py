@@ -11,7 +11,7 @@ WARC records are blanked in place, rows leave every table, tokens are cut out of
 spans, and no later batch links the pages again. Snapshots with them are withdrawn and replaced;
 token files of these snapshots alone are deleted, unless `--keep-withdrawn`. Pages that were removed
 as duplicates of a taken-down page are its copies and go with it, unless `--keep-copies`. Later copies
-are told by content: `webtext dedup` leaves them out, and this command without an address, or the
+are recognised by content: `webtext dedup` leaves them out, and this command without an address, or the
 next refresh, erases them. Interrupted at any point, the same command completes. An active batch
 waits: its pages go when it is at rest, by this command or by the next refresh.
 """

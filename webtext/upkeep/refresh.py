@@ -202,7 +202,7 @@ def _dry_run(
 
     waiting = unfinished(store) if present else []
     for record in waiting:
-        print(f"would go on with take-down {record.id}")
+        print(f"would continue take-down {record.id}")
     if not missing and not waiting:
         _say_up_to_date(config, increments)
     if args.json:

@@ -34,19 +34,19 @@ class RefreshConfig(Section):
     snapshot: str = "{batch}"
     """Name of the snapshot after each batch; {batch} stands for the batch."""
     report: bool = True
-    """Whether the HTML report is made anew after each batch."""
+    """Write the HTML report again after each batch."""
     retry_deferred: bool = False
     """Fetch with each new batch the pages that earlier ones left at their deadline (reason `deferred`)."""
     usual_factor: float = Field(default=2.0, gt=1)
-    """A figure that leaves the median of the batches before by more than this factor is warned of."""
+    """A figure further from the median of earlier batches than this factor is a warning."""
     webhook: str = ""
     """An http(s) address that gets every event as JSON by POST: batch (with its summary),
     nothing_to_do, rights_not_checked, overdue, busy, stopped, failure."""
     command: str = ""
-    """A command that gets the same on standard input; its words are split as a shell does, no shell is asked."""
+    """A command that gets the same on standard input. Its words are split like a shell's; no shell runs."""
     heartbeat: str = ""
-    """An http(s) address asked after each end that needs nobody; a dead man's switch alarms when it
-    stays silent."""
+    """An http(s) address requested after each healthy end. A dead man's switch raises the alarm when
+    the requests stop."""
     expect_every: str = ""
     """A duration such as 35d. If no batch is younger, a refresh without work sends `overdue`."""
 
