@@ -12,7 +12,7 @@ import pytest
 import webtext
 from clean import run as clean_run
 from clean.config import CleanConfig
-from corpus.config import Section, load_config, outside_corpus
+from corpus.config import STAGES, Section, load_config, outside_corpus
 from corpus.errors import ConfigError
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables.inventory import entries
@@ -28,6 +28,7 @@ from train.job import RunRequest, claim
 from webtext import init
 from webtext.inspection import diff, why
 from webtext.reports import html, status
+from webtext.settings import settings_model
 from webtext.takedown import command as forget
 from webtext.upkeep import drop_batch
 from webtext.upkeep.refresh_config import RefreshConfig
