@@ -188,7 +188,9 @@ def _judged(source: _Source, notes: list[str], config: CleanConfig) -> Result:
         return Dropped(reason, "names Wikipedia as its source: clean.wikipedia.remove", notes)
 
     spoken = language.detect(normal.text)
-    declared = metadata.language(source.html)
+    # The page's own word counts only for a text that is not sure by itself.
+    is_sure = spoken.score >= config.language.min_score
+    declared = None if is_sure else metadata.language(source.html)
     if reason := language.judge(spoken, config.language, declared):
         found = language.detail_of(reason, spoken, config.language, declared)
         return Dropped(reason, found, notes)

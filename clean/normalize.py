@@ -21,6 +21,7 @@ import unicodedata
 from typing import NamedTuple
 
 import ftfy
+from ftfy.badness import is_bad
 from pydantic import Field
 
 from clean import detail
@@ -219,7 +220,9 @@ def _repaired(text: str) -> str:
         start = text.rfind("\n", done, found.start()) + 1 or done
         end = text.find("\n", found.end() - 1)
         end = len(text) if end < 0 else end
-        pieces += text[done:start], ftfy.fix_encoding(text[start:end])
+        line = text[start:end]
+        # ftfy asks this first as well, but only after .03 ms of its own for each line.
+        pieces += text[done:start], ftfy.fix_encoding(line) if is_bad(line) else line
         done = end
 
     return "".join((*pieces, text[done:]))

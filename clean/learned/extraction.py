@@ -22,7 +22,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from xxhash import xxh3_128_hexdigest
@@ -54,7 +54,7 @@ from clean.learned.layout import (
 )
 from clean.learned.markdown import render_markdown
 from clean.learned.markup import CHANNEL_TAGS, HINTS
-from clean.learned.posts import judged_by_place, with_whole_places
+from clean.learned.posts import judged_by_place, places, with_whole_places
 from clean.learned.render import render
 from clean.learned.tables import (
     Row,
@@ -138,7 +138,8 @@ def page_extractor(
 
     def extract(html: str) -> PageText:
         page = blocks(rewritten_bytes(html))
-        keep, rows = kept(page, judge(page), use)
+        place = places(page)
+        keep, rows = kept(page, judge(page, place), use, place)
         formatted = None
         if markdown:
             formatted = render_markdown(page, with_headline(page, keep), rows, links=links)
@@ -175,14 +176,20 @@ def model() -> Model:
     return found
 
 
-def chances(found: Model) -> Callable[[PageBlocks], np.ndarray]:
-    """Returns the function from a page to its blocks' probabilities of content, (b,) in 0..1."""
+class Judge(Protocol):
+    """The function from a page to its blocks' probabilities of content, (b,) in 0..1."""
+
+    def __call__(self, page: PageBlocks, place: np.ndarray | None = None) -> np.ndarray: ...
+
+
+def chances(found: Model) -> Judge:
+    """Returns the judge with a model."""
     first, second = found.forests
 
-    def judge(page: PageBlocks) -> np.ndarray:
+    def judge(page: PageBlocks, place: np.ndarray | None = None) -> np.ndarray:
         rows = features(page, NUM_CONTEXT)
         rows[:, NUM_FEATURES:] = context(page, chance_of(trees.scores(first, rows)))
-        return judged_by_place(page, chance_of(trees.scores(second, rows)))
+        return judged_by_place(page, chance_of(trees.scores(second, rows)), place)
 
     return judge
 
@@ -209,13 +216,16 @@ class Kept(NamedTuple):
     rows: dict[int, Row]
 
 
-def kept(page: PageBlocks, chance: np.ndarray, use: Use) -> Kept:
-    """The main text of a page; none if it has no elements (JSON, an image)."""
+def kept(page: PageBlocks, chance: np.ndarray, use: Use, place: np.ndarray | None = None) -> Kept:
+    """The main text of a page; none if it has no elements (JSON, an image).
+
+    `place` is from `posts.places`, if it is known.
+    """
     rows = data_rows(page)
     if not page.parents.size:
         return Kept(np.zeros(chance.size, bool), rows)
 
-    keep = with_whole_places(page, chosen(chance, page.counts[:, WORDS], use))
+    keep = with_whole_places(page, chosen(chance, page.counts[:, WORDS], use), place)
     keep = without_comments(page, keep)
     keep = without_further_articles(page, without_forms(page, without_galleries(page, keep)))
     if rows and is_thread(page):

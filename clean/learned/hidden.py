@@ -43,19 +43,23 @@ _OPENS = re.compile(
 _LEVELS: Final = 5
 _SHOWN: Final = rb"display\s*:\s*(?!none)\w|visibility\s*:\s*(?:visible|inherit|unset)"
 _SHOWS = re.compile(_SHOWN, re.I)
-_FAR = re.compile(rb"(?:^|[^-\w])(?:left|right|top|bottom)\s*:\s*$")
-_SHOWS_FAR = re.compile(
-    _SHOWN + rb"|position\s*:\s*(?:static|relative)"
-    rb"|[^-\w](?:left|right|top|bottom)\s*:\s*(?:auto|0|[1-9])",
-    re.I,
-)
+_SIDES: Final = (b"left", b"right", b"top", b"bottom")
+_FAR: Final = {side: re.compile(rb"(?:^|[^-\w])" + side + rb"\s*:\s*$", re.I) for side in _SIDES}
+# An element far to the left stays there with `top:0`.
+_SHOWS_FAR: Final = {
+    side: re.compile(
+        _SHOWN + rb"|position\s*:\s*(?:static|relative)"
+        rb"|[^-\w](?:inset|" + side + rb")\s*:\s*(?:auto|0|[1-9])",
+        re.I,
+    )
+    for side in _SIDES
+}
 # Values that hide, the end of the declaration before each, and what shows the element again.
 # Opacity is left out: most elements without any are faded in.
 _HIDING: Final = (
     (b"none", re.compile(rb"display\s*:\s*$"), _SHOWS),
     (b"hidden", re.compile(rb"(?:^|[^-\w])visibility\s*:\s*$"), _SHOWS),
-    (b"-9999", _FAR, _SHOWS_FAR),
-    (b"-10000", _FAR, _SHOWS_FAR),
+    *((far, _FAR[side], _SHOWS_FAR[side]) for far in (b"-9999", b"-10000") for side in _SIDES),
     (
         b"transparent",
         re.compile(rb"(?:^|[^-\w])color\s*:\s*$"),

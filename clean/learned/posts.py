@@ -34,9 +34,14 @@ MAX_TAG_BYTES: Final = 2000
 _CLASS: Final = np.frombuffer(b"class", np.uint8)
 
 
-def judged_by_place(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
-    """`chance`, (b,) in 0..1, with blocks at the same place of repeated elements closer together."""
-    place = _places(page)
+def judged_by_place(
+    page: PageBlocks, chance: np.ndarray, place: np.ndarray | None = None
+) -> np.ndarray:
+    """`chance`, (b,) in 0..1, with blocks at the same place of repeated elements closer together.
+
+    `place` is from `places`, for callers that need it more than once.
+    """
+    place = places(page) if place is None else place
     units = np.rint(chance * UNIT).astype(np.int64)
     weight = np.minimum(page.counts[:, WORDS], MAX_WEIGHT).astype(np.int64)
     weights = _sums(place, weight)
@@ -49,9 +54,11 @@ def judged_by_place(page: PageBlocks, chance: np.ndarray) -> np.ndarray:
     return out
 
 
-def with_whole_places(page: PageBlocks, keep: np.ndarray) -> np.ndarray:
+def with_whole_places(
+    page: PageBlocks, keep: np.ndarray, place: np.ndarray | None = None
+) -> np.ndarray:
     """`keep` with all blocks of a place if nearly all of their words are kept."""
-    place = _places(page)
+    place = places(page) if place is None else place
     words = page.counts[:, WORDS].astype(np.int64)
     kept = _sums(place, words * keep)
     whole = (kept > 0) & (kept >= WHOLE_PLACE_FRAC * _sums(place, words))
@@ -65,7 +72,7 @@ def _sums(place: np.ndarray, values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _places(page: PageBlocks) -> np.ndarray:
+def places(page: PageBlocks) -> np.ndarray:
     """The number of each block's place, (b,) int64; b for a block without a repeated one."""
     out = np.full(len(page.counts), len(page.counts), np.int64)
     source = np.frombuffer(page.source, np.uint8)

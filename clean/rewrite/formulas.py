@@ -25,7 +25,7 @@ from clean.rewrite.signs import (
     SERVICES,
 )
 
-# Parts of a tag are bounded: data of scripts in an attribute can be a megabyte long.
+# Parts of a tag are bounded, or atomic: data of scripts in an attribute can be a megabyte long.
 _CLASS = r"class\s*=\s*[\"']?[^\"'<>]{0,1000}(?<![\w-])"
 _RENDERED = re.compile(
     r"<(span|div|nobr)\s[^<>]{0,1000}?"
@@ -46,13 +46,14 @@ _CONTAINER = re.compile(
 )
 _MATH = re.compile(r"<((?:\w{1,8}:)?math)(?=[\s>])[^<>]*>", re.I)
 _ANNOTATION = re.compile(
-    r"<((?:\w{1,8}:)?annotation)[^<>]*encoding\s*=\s*[\"']?(?:application/x-|text/x-|)(?:la)?tex"
-    r"(?![\w-])[^<>]*>([^<]*)</\1>",
+    r"<((?:\w{1,8}:)?annotation)"
+    r"(?>[^<>]*?encoding\s*=\s*[\"']?(?:application/x-|text/x-|)(?:la)?tex(?![\w-]))"
+    r"[^<>]*+>([^<]*+)</\1>",
     re.I,
 )
 # The content has no further script: scripts that nothing ends would each be read to the page's end.
 _SCRIPT = re.compile(
-    r"<script[^<>]*type\s*=\s*[\"']?math/tex(;\s*mode=display)?[\"']?[^<>]*>"
+    r"<script(?>[^<>]*?type\s*=\s*[\"']?math/tex)(;\s*mode=display)?+[\"']?[^<>]*+>"
     r"((?:(?!<script).)*?)</script>",
     re.I | re.S,
 )

@@ -18,7 +18,7 @@ _SELECT = re.compile(
 )
 _OPTION = re.compile(r"<option([^<>]*)>([^<>]{1,40})", re.I)
 _SELECTED = re.compile(r"\sselected(?=[\s=]|$)", re.I)
-_INPUT = re.compile(r"<input\s[^<>]*type\s*=\s*[\"']?(?:button|submit|reset)[^<>]*>", re.I)
+_INPUT = re.compile(r"<input\s(?>[^<>]*?type\s*=\s*[\"']?(?:button|submit|reset))[^<>]*+>", re.I)
 # Longer labels are not part of a sentence.
 MAX_LABEL_CHARS: Final = 40
 _BEFORE = re.compile(r"[\w,;:(\"'] $")
@@ -37,14 +37,17 @@ _PICTURE = re.compile(
 MAX_PICTURE_CHARS: Final = 16
 # Keys by which scripts sort a table, and the other label of a switch.
 _HIDDEN_KEY = re.compile(
-    r"<(span|small|b|i|em|strong|sup|sub|data)\s(?:[^<>]*?\s)?"
+    r"<(span|small|b|i|em|strong|sup|sub|data)\s(?>(?:[^<>]*?\s)?"
     r"(?:style\s*=\s*[\"']?[^\"'<>]{0,200}(?:display\s*:\s*none|visibility\s*:\s*hidden)"
-    r"|hidden(?=[\s=>]))[^<>]*>[^<>]{0,60}</\1>",
+    r"|hidden(?=[\s=>])))[^<>]*+>[^<>]{0,60}</\1>",
     re.I,
 )
-_EDIT_LINKS = re.compile(r"<(span)\s[^<>]*class\s*=\s*[\"']?mw-editsection(?![\w-])[^<>]*>", re.I)
+_EDIT_LINKS = re.compile(
+    r"<(span)\s(?>[^<>]*?class\s*=\s*[\"']?mw-editsection(?![\w-]))[^<>]*+>", re.I
+)
 _ANCHOR = re.compile(
-    r"<a\s(?=[^<>]*(?:href\s*=\s*[\"']?[^\"'<> ]*#|class\s*=\s*[\"']?[^\"'<>]*anchor))[^<>]*>\s*"
+    r"<a\s(?=[^<>]*?(?:href\s*=\s*[\"']?[^\"'<> #]{0,2000}#|class\s*=\s*[\"']?[^\"'<>]{0,500}?anchor))"
+    r"[^<>]*+>\s*"
     r"(?:<(?:span|i|b|small)(?=[\s>])[^<>]*>\s*)?"
     r"(?:#|\u00b6|\u00a7|\U0001f517|&para;|&sect;|&#182;|&#167;|permalink|permanent link)\s*"
     r"(?:</(?:span|i|b|small)>\s*)?</a>",

@@ -38,6 +38,10 @@ _KNOWN: Final = frozenset({*_PARTS, *_LEAVES, *_GROUPS, *_WITHOUT_TEXT, "msqrt"}
 _WITH_LIMITS: Final = frozenset("∑∏∐∫∮⋂⋃⋁⋀⨁⨂")
 # Characters shown as nothing: function application, invisible times and plus.
 _INVISIBLE = str.maketrans("", "", "\u2061\u2062\u2063\u2064")
+# Characters of a text that TeX would read as markup.
+_TEX_SIGNS = str.maketrans(
+    {sign: f"\\{sign}" for sign in "{}#$%&_"} | {"\\": "\\backslash ", "^": "\\hat{}"}
+)
 # Attributes of `mfenced` and their usual values.
 _FENCES: Final = {"open": "(", "close": ")", "separators": ","}
 MAX_CHARS: Final = 20_000
@@ -84,7 +88,7 @@ def _made(name: str, tag: str, parts: list[str]) -> str | None:
     if name in _WITHOUT_TEXT:
         return ""
     if name in _LEAVES:
-        return unescape("".join(parts)).strip().translate(_INVISIBLE)
+        return _text(unescape("".join(parts)).strip().translate(_INVISIBLE))
     if name == "mfenced":
         return _fenced(tag, parts)
     if name == "msqrt":
@@ -117,9 +121,14 @@ def _fenced(tag: str, parts: list[str]) -> str:
         default if value is None else unescape("".join(value.split()))
         for value, default in zip(values, _FENCES.values(), strict=True)
     )
-    between = separators + separators[-1:] * len(parts)
+    between = [_text(sign) for sign in separators + separators[-1:] * len(parts)]
     inside = zip_longest(parts, between[: max(0, len(parts) - 1)], fillvalue="")
-    return first + "".join(chain.from_iterable(inside)) + last
+    return _text(first) + "".join(chain.from_iterable(inside)) + _text(last)
+
+
+def _text(text: str) -> str:
+    """Text as TeX shows it: the braces of a set are no group."""
+    return text.translate(_TEX_SIGNS)
 
 
 def _group(part: str) -> str:

@@ -32,6 +32,7 @@ from corpus.run.arguments import bare_parser as bare_parser
 from corpus.run.arguments import corpus_parser as corpus_parser
 from corpus.run.arguments import parser as parser
 from corpus.run.arguments import positive as positive
+from corpus.run.arrow import leave_pandas_out
 from corpus.run.early_interrupt import raise_again
 from corpus.run.executors import open_executor
 from corpus.run.executors.interface import Executor
@@ -74,6 +75,7 @@ def run_command(body: Main, argv: Sequence[str] | None, *, stage: str) -> int:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
     command = blotted(f"{program(stage)} {shlex.join(words)}")
 
+    leave_pandas_out()
     raise_again()
     sys.excepthook = print_blotted_traceback
     try:

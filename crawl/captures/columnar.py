@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from crawl.captures.index import CaptureIndex, IndexedCapture, Span, status_of, surt
 
@@ -34,6 +33,9 @@ class ColumnarIndex(CaptureIndex):
     """The captures in Parquet files: a path or URI for `pyarrow.fs`, a file or a folder."""
 
     def __init__(self, path: str, name: str = "") -> None:
+        # Few imports read such an index, and the module loads pandas if there is one.
+        import pyarrow.dataset as ds
+
         self._dataset = ds.dataset(path, format="parquet")
         self.name = name or path
 

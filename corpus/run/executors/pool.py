@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from corpus.run.arrow import leave_pandas_out
 from corpus.run.executors.interface import (
     CANCEL_GRACE_S,
     Attempt,
@@ -236,6 +237,7 @@ def _work(pipe: Any) -> None:
     # A task that has a process of its own, as the fetch has, ends it on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    leave_pandas_out()
     limit_threads()
 
     sending = threading.Lock()

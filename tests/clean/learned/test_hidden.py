@@ -100,6 +100,11 @@ def test_a_dialog_is_shown_if_it_is_open() -> None:
         (".abc{visibility:hidden;position:relative;top:5px}", {b".abc"}),
         (".abc{position:absolute;left:-9999px;color:#333}", {b".abc"}),
         (".abc{color:transparent;position:relative;left:0}", {b".abc"}),
+        (".abc{left:-9999px;top:0}", {b".abc"}),
+        (".abc{bottom:0;top:-10000px;right:0}", {b".abc"}),
+        (".abc{left:-9999px;top:0}.abc:focus{top:5px}", {b".abc"}),
+        (".abc{left:-9999px;top:0}.abc:focus{left:5px}", set()),
+        (".abc{left:-9999px}.abc:focus{inset:0}", set()),
     ],
 )
 def test_names_that_a_style_sheet_hides(sheet: str, names: set[bytes]) -> None:

@@ -85,6 +85,15 @@ def test_a_formula_without_tex_is_what_is_drawn() -> None:
             "<msup><mi>x</mi><mn>2</mn></msup><mfenced separators=''><mi>a</mi><mi>b</mi></mfenced>",
             r"\(x^2(ab)\)",
         ),
+        (
+            "<mo>{</mo><msup><mi>x</mi><mn>2</mn></msup><mo>}</mo><mo>\\</mo><mi>a_b</mi>",
+            r"\(\{x^2\}\backslash a\_b\)",
+        ),
+        (
+            "<msup><mfenced open='{' close='}' separators='%'><mi>a</mi><mi>b</mi></mfenced>"
+            "<mn>2</mn></msup>",
+            r"\({\{a\%b\}}^2\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "mml:"])

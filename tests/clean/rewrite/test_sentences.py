@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from clean.rewrite import rewritten
 from tests.support.article import middle
 
 NEXT = "The owners sold the wheel to a museum in the city, where it stands in the hall today."
@@ -71,3 +74,19 @@ def test_elements_with_the_role_of_a_table_are_one() -> None:
     row = "<div role=row><span role=rowheader>{}</span><span role=cell>{}</span></div>"
     table = f"<div role=table>{row.format('Mill', 4)}{row.format('Weir', 0)}</div>"
     assert middle(table) == "Mill\t4\nWeir\t0"
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["hidden ", "style=display:none ", "class=mw-editsection ", "data-cfemail=aabb "],
+)
+def test_time_is_linear_in_the_attributes_of_a_tag(attribute: str) -> None:
+    def cpu_s(size: int) -> float:
+        page = f"<p>word <span {attribute * (size // len(attribute))}"
+        started = time.process_time()
+        rewritten(page)
+        return time.process_time() - started
+
+    cpu_s(1000)
+    # Eight times the attributes: squared, it would be 64 times the time.
+    assert min(cpu_s(120_000) for _ in range(2)) < 24 * max(cpu_s(15_000), 0.005)
