@@ -59,7 +59,7 @@ check: setup ## check format, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_fence.py tests/test_prose.py tests/test_constants.py
+	$(BIN)/python -m pytest tests/test_fence.py tests/test_prose.py
 
 format: setup ## format and fix the code
 	$(BIN)/ruff format .

@@ -142,7 +142,6 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 KINDS = ("borders", "limits", "others")
 
 HELD_FOR_ALL = (
-    "tests/test_constants.py",
     "tests/test_paper_defaults.py",
     "tests/test_safety_limits.py",
 )
