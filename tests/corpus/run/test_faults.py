@@ -96,7 +96,7 @@ def test_a_silent_store_is_asked_again(
     network: faulty_network.Network, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that never comes: by both clients, within their limits of time."""
-    monkeypatch.setattr(faulty_network, "SILENT_S", 8.0)
+    monkeypatch.setattr(faulty_network, "SILENT_S", 100.0)
     monkeypatch.setattr(conditional_write, "TIMEOUT_S", 1)
     conditional_write.open_conditional.cache_clear()
     store = open_store(f"{s3_bucket}/c")
@@ -108,7 +108,7 @@ def test_a_silent_store_is_asked_again(
         network.plan = once(method, "silent")
         began = time.monotonic()
         assert call() == result
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 100, "the answer that never comes was not waited for"
     assert store.read_bytes("l") == b"2"
 
 
