@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from clean.rewrite import rewritten
+from tests.processor_time import least_cpu_s
 from tests.support.article import middle
 
 NEXT = "The owners sold the wheel to a museum in the city, where it stands in the hall today."
@@ -83,10 +82,8 @@ def test_elements_with_the_role_of_a_table_are_one() -> None:
 def test_time_is_linear_in_the_attributes_of_a_tag(attribute: str) -> None:
     def cpu_s(size: int) -> float:
         page = f"<p>word <span {attribute * (size // len(attribute))}"
-        started = time.process_time()
-        rewritten(page)
-        return time.process_time() - started
+        return least_cpu_s(lambda: rewritten(page))
 
     cpu_s(1000)
     # Eight times the attributes: squared, it would be 64 times the time.
-    assert min(cpu_s(120_000) for _ in range(2)) < 24 * max(cpu_s(15_000), 0.005)
+    assert cpu_s(120_000) < 24 * max(cpu_s(15_000), 0.005)
