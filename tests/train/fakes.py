@@ -15,6 +15,7 @@ from corpus.storage.local import LocalStore
 from corpus.storage.store import open_store
 from train.checkpoints.checkpoint import state_tensors
 from train.config import ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
+from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
 from train.loop import Job, Trainer
 from train.machine.distributed import join_world
@@ -172,3 +173,13 @@ def raising(index: int, error: Exception) -> FakeStream:
 
     stream.on_index = check
     return stream
+
+
+def perturbed(shape: Shape, spread: float, seed: int = 0) -> GPT2:
+    """A model whose biases and norms are no zeros and ones either; the same for a seed."""
+    torch.manual_seed(seed)
+    model = GPT2(shape)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * spread)
+    return model.eval()

@@ -47,20 +47,23 @@ class FullTextIndex:
     @property
     def is_ready(self) -> bool:
         """True if the documents can be searched. An index of other documents is deleted."""
-        self.delete_old()
-        return self.path.exists()
+        return self.delete_old().exists()
 
     @property
     def is_being_made(self) -> bool:
         """True while a thread writes the index."""
         return self._making is not None and self._making.is_alive()
 
-    def delete_old(self) -> None:
-        """Delete indexes of documents as they were: they may have the words of a removed page."""
+    def delete_old(self) -> Path:
+        """Delete indexes of documents as they were, which may have the words of a removed page.
+
+        Returns the file of the present documents' index.
+        """
         path = self.path
         for old in self._folder.glob("*.sqlite"):
             if old != path:
                 old.unlink(missing_ok=True)
+        return path
 
     def start(self) -> None:
         """Make the index in a thread, unless it is made or being made."""

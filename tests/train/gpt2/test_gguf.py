@@ -16,9 +16,9 @@ from shards.tokenizer.byte_spelling import spell
 from shards.tokenizer.encode import Tokenizer
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, byte_level_document, from_merges
+from tests.train.fakes import perturbed
 from train.checkpoints.load import LoadedModel
 from train.gpt2.gguf import PRE_NAMES, pre_name, write_gguf
-from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
 
 MERGES = [
@@ -53,13 +53,8 @@ def with_rule(rule: str, *, ignore_merges: bool = False) -> Vocabulary:
 
 
 def loaded_model(vocabulary: Vocabulary) -> LoadedModel:
-    torch.manual_seed(7)
-    net = GPT2(SHAPE)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)  # biases and norms too
     tokenizer = Tokenizer(vocabulary)
-    return LoadedModel(net.eval(), tokenizer, tokenizer.end_of_text, {}, {}, 0)
+    return LoadedModel(perturbed(SHAPE, 0.2, seed=7), tokenizer, tokenizer.end_of_text, {}, {}, 0)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from corpus.errors import InputError
+from tests.train.fakes import perturbed
 from train.gpt2.hf_config import hf_config
 from train.gpt2.hf_files import PATTERNS, files_of_model
 from train.gpt2.huggingface import check_tokenizer, hf_weights, read_hf, read_hf_shape
@@ -32,12 +33,7 @@ Weights = dict[str, Tensor]
 
 
 def model() -> GPT2:
-    torch.manual_seed(0)
-    net = GPT2(SHAPE)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)  # biases and norms too
-    return net.eval()
+    return perturbed(SHAPE, 0.3)
 
 
 NET = model()

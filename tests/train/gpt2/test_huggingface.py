@@ -15,6 +15,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from corpus.errors import InputError
+from tests.train.fakes import perturbed
 from train.checkpoints.load import LoadedModel
 from train.config import RuntimeConfig
 from train.gpt2 import huggingface
@@ -35,12 +36,7 @@ SHAPE = Shape(n_layer=2, n_head=4, n_embd=32, block_size=16, vocab_size=60)
 
 
 def model() -> GPT2:
-    torch.manual_seed(0)
-    net = GPT2(SHAPE)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)  # biases and norms too
-    return net.eval()
+    return perturbed(SHAPE, 0.2)
 
 
 def write(folder: Path, net: GPT2, **changes: Any) -> None:
