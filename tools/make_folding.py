@@ -7,6 +7,7 @@ version of Unicode. Another table is another rule: give it a name in `dedup.shin
 
 from __future__ import annotations
 
+import argparse
 import unicodedata
 import zlib
 from pathlib import Path
@@ -66,6 +67,7 @@ HAN_PLANES = range(0x20000, 0x3FFFE)
 
 def main() -> None:
     """Write the file of the table."""
+    argparse.ArgumentParser(prog="tools.make_folding", description=__doc__).parse_args()
     import unicodedata2
 
     path = Path("dedup") / f"folding-{unicodedata2.unidata_version}.zz"

@@ -7,14 +7,10 @@ disk to committed shards, in MB of text per second. Equality of ids is counted p
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("RAYON_NUM_THREADS", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 import contextlib
 import io
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,6 +34,10 @@ TIKTOKEN_RULE = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\
 
 def main() -> None:
     args = arguments(__doc__, rounds=5).parse_args()
+    # Read by the libraries when their first thread starts.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
     texts, source = prose(40_000_000)
     slices = [texts[number :: args.rounds + 1] for number in range(args.rounds + 1)]
     ours = Tokenizer(vocabulary.gpt2())
