@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pickle
 import re
 import secrets
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -45,6 +47,8 @@ STOP = "stop.json"
 POLL_S = 1.0
 # How long the driver waits for the workers' checkpoint after a signal.
 STOP_GRACE_S = 27.0
+
+LOOPBACK = "127.0.0.1"
 
 # Starts after a lost worker or node before the run is given up. It goes on with the next start of
 # the door.
@@ -106,13 +110,16 @@ def _fit(request: RunRequest, workers: int | tuple[int, int], folder: RunFolder)
     The run's name at Ray is new each time: resuming is ours, not Ray's.
     """
     with (
-        open_executor("ray", workers if isinstance(workers, int) else workers[1]),
+        open_executor("ray", workers if isinstance(workers, int) else workers[1]) as executor,
         command.interruptible(),
     ):
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
 
+        from corpus.run.executors.ray import RayExecutor
+
+        is_private = isinstance(executor, RayExecutor) and executor.is_private
         use_gpu = (
             request.config.runtime.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         )
@@ -121,6 +128,7 @@ def _fit(request: RunRequest, workers: int | tuple[int, int], folder: RunFolder)
             trainer = TorchTrainer(
                 _worker,
                 train_loop_config={"request": pickle.dumps(request)},
+                torch_config=_loopback_config() if is_private else None,
                 scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
                 run_config=RunConfig(
                     name=f"{request.run}-{secrets.token_hex(4)}",
@@ -135,6 +143,70 @@ def _fit(request: RunRequest, workers: int | tuple[int, int], folder: RunFolder)
                 raise FatalError(
                     f"Ray Train gave up: {' '.join(last)}; run the same command to go on"
                 ) from error
+
+
+def _loopback_config() -> Any:
+    """Settings of Ray Train for ranks of one machine, whose ports are on loopback.
+
+    By itself Ray Train starts a TCPStore, and that of torch listens on all interfaces without a
+    password: it tells each rank the others' addresses, and ranks unpickle what others send.
+    """
+    from ray.train.torch import TorchConfig
+
+    torch_backend: Any = TorchConfig().backend_cls
+
+    class LoopbackBackend(torch_backend):  # type: ignore[misc]
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            port = worker_group.execute_single(0, open_loopback_store)
+            worker_group.execute(_name_store, port)
+
+    class LoopbackConfig(TorchConfig):  # type: ignore[misc]
+        @property
+        def backend_cls(self) -> Any:
+            return LoopbackBackend
+
+    return LoopbackConfig()
+
+
+# The store of this worker's process group, kept while the process lives.
+_stores: list[Any] = []
+
+
+def open_loopback_store() -> int:
+    """Open a store for the ranks' process group on loopback, and return its port."""
+    from torch.distributed import TCPStore
+
+    # The store takes any address, unless it is given a socket. It closes the socket itself.
+    listener = socket.create_server((LOOPBACK, 0))
+    port = int(listener.getsockname()[1])
+    store = TCPStore(
+        LOOPBACK,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
+    )
+    _stores.append(store)
+    return port
+
+
+def _name_store(port: int) -> None:
+    """Set a worker's environment, so that `join_world` makes a group by the store at a port."""
+    import ray.train
+
+    context = ray.train.get_context()
+    os.environ |= {
+        "RANK": str(context.get_world_rank()),
+        "LOCAL_RANK": str(context.get_local_rank()),
+        "WORLD_SIZE": str(context.get_world_size()),
+        "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(port),
+        # Rank 0 is a client of the store like the others.
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        # NCCL leaves out loopback unless it is named. Gloo's interface follows the master.
+        "NCCL_SOCKET_IFNAME": "lo",
+    }
 
 
 def _wait(fit: Callable[[], object], folder: RunFolder) -> None:

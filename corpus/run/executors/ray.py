@@ -74,6 +74,8 @@ class RayExecutor(Executor):
 
         self._ray = ray
         self._owned = not ray.is_initialized()
+        # True for a cluster that this process has started for itself: its ports are on loopback.
+        self.is_private = self._owned and not address
         if self._owned:
             what = f"RAY_ADDRESS={address}" if address else "starting Ray"
             with watched(what), _interruptible_children():

@@ -1,4 +1,8 @@
-"""Addresses on which a process and its descendants accept TCP connections, read from /proc as `ss` does."""
+"""Addresses on which processes accept TCP connections, read from /proc as `ss` does.
+
+Processes are a process and its descendants, or all that were started with a mark in their
+environment: a daemon that left its parent has the mark still.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import ipaddress
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -16,6 +20,11 @@ LISTEN = "0A"
 
 def listeners(pid: int) -> dict[tuple[Address, int], str]:
     """Addresses and ports of the process and its descendants, each with the command that listens."""
+    return listeners_of(_descendants(pid))
+
+
+def listeners_of(processes: Iterable[int]) -> dict[tuple[Address, int], str]:
+    """Addresses and ports of these processes, each with the command that listens."""
     listening = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -25,7 +34,7 @@ def listeners(pid: int) -> dict[tuple[Address, int], str]:
                 listening[fields[9]] = (_address(address), int(port, 16))
 
     found = {}
-    for process in _descendants(pid):
+    for process in processes:
         # A process may end, and its descriptors with it, while they are read.
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -36,6 +45,17 @@ def listeners(pid: int) -> dict[tuple[Address, int], str]:
                         found[listening[inode]] = command
 
     return found
+
+
+def marked(name: str, value: str) -> Iterator[int]:
+    """Processes whose environment has this variable, and the children that they have forked."""
+    entry = f"{name}={value}".encode()
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            # Processes end while they are read, and those of other users are not ours to read.
+            with contextlib.suppress(OSError):
+                if entry in each.joinpath("environ").read_bytes().split(b"\0"):
+                    yield int(each.name)
 
 
 def is_loopback(address: Address) -> bool:

@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch.distributed import TCPStore
 
 from corpus.errors import ConfigError, FatalError, InputError, RetryableError
 from corpus.storage.store import open_corpus, open_store
+from tests.corpus.run.listeners import is_loopback, listeners
 from tests.train.fakes import config
 from train import run as door
 from train.checkpoints.checkpoint import Checkpoints
@@ -146,6 +149,23 @@ def command(root: Path, *extra: str, **changes: object) -> list[str]:
         *sets,
         *extra,
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc/net")
+def test_the_store_of_workers_on_one_machine_is_on_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That of torch by itself takes connections on all interfaces, without a password."""
+    monkeypatch.setattr(ray_launcher, "_stores", [])
+    before = listeners(os.getpid())
+    port = ray_launcher.open_loopback_store()
+    opened = listeners(os.getpid()).keys() - before.keys()
+    assert [number for _, number in opened] == [port]
+    assert all(is_loopback(address) for address, _ in opened)
+
+    rank = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
+    rank.set("key", "value")
+    assert ray_launcher._stores[0].get("key") == b"value"
 
 
 NEEDS_PANDAS = pytest.mark.skipif(

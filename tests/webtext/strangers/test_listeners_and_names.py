@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import json
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shards.tokenizer.encode import load_tokenizer
+from tests.corpus.run.listeners import listeners
 from tests.support import fuzz_targets, grown_corpus
 from tests.support.hostile_corpus import plant_canary, tree
 from tests.webtext.strangers.test_hostile_files import ends_in_a_line
 from train import evaluate, export, generate
+from webtext import cli
 from webtext.look import command as look
 from webtext.publish import command as publish
 
@@ -37,10 +41,20 @@ LISTENERS = {
         "webtext/soak_nodes.py",
         "probe.bind",
     ): "127.0.0.1, closed at once: finds a free port for webtext soak --joins",
+    (
+        "train/machine/ray_launcher.py",
+        "socket.create_server",
+    ): "127.0.0.1: the socket of the store of Ray Train's workers on one machine",
+    (
+        "train/machine/ray_launcher.py",
+        "TCPStore",
+    ): "the same, which takes that socket",
 }
 """Everything of ours that accepts connections. Ray and torch open ports of their own
-(docs/cluster.md); the ones of a private Ray are closed by its token."""
+(docs/security.md), which `test_listeners_of_commands.py` looks at while commands run."""
 OPENING = {"bind", "create_server", "start_server", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "TCPStore"}  # fmt: skip
+# urllib3 binds ::1 when it is loaded, to see if this machine has IPv6, and closes it at once.
+PROBED = {"::1"}
 NAMES = (
     "../victim",
     "/etc",
@@ -68,6 +82,47 @@ def test_the_listeners_of_all_commands() -> None:
                     if called.rpartition(".")[2] in OPENING:
                         found.add((path.relative_to(REPOSITORY).as_posix(), called))
     assert found == LISTENERS.keys()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc/net")
+def test_quick_commands_open_no_port(
+    fates_copy: grown_corpus.Fates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that start no process, in this one: each address that a TCP socket is bound to."""
+    bound: list[str] = []
+
+    class Recorded(socket.socket):
+        def bind(self, address: Any) -> None:
+            if self.family != socket.AF_UNIX and self.type & socket.SOCK_STREAM:
+                bound.append(address[0])
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Recorded)
+    before = listeners(os.getpid())
+    corpus = ["--corpus", fates_copy.root]
+    batch = [*corpus, "--batch", "2024-02"]
+    settings = [word for each in grown_corpus.SETTINGS for word in ("--set", each)]
+    for words in (
+        ["init", "tiny", "--to", str(tmp_path / "made.toml")],
+        ["status", *corpus],
+        ["explain", *corpus, fates_copy.moved],
+        ["why", *batch],
+        ["query", *corpus, "SELECT count(*) FROM documents"],
+        ["diff", *corpus, "2024-01", "2024-02"],
+        ["verify", *corpus],
+        ["history", *corpus],
+        ["report", *corpus],
+        ["captures", *batch, "--to", str(tmp_path / "a.wacz")],
+        ["rights", "report", *corpus],
+        ["rebuild", *batch, "--from", "dedup", "--dry-run", *settings],
+        ["forget", *corpus, "--domain", "gone.test", "--why", "a test", "--yes"],
+        ["prune", *corpus],
+        ["completion", "bash"],
+    ):
+        assert cli.main(words) == 0, words
+
+    assert set(bound) <= PROBED
+    assert listeners(os.getpid()).keys() <= before.keys()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
