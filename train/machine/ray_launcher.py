@@ -155,12 +155,12 @@ def _loopback_config() -> Any:
 
     torch_backend: Any = TorchConfig().backend_cls
 
-    class LoopbackBackend(torch_backend):  # type: ignore[misc]
+    class LoopbackBackend(torch_backend):
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
             port = worker_group.execute_single(0, open_loopback_store)
             worker_group.execute(_name_store, port)
 
-    class LoopbackConfig(TorchConfig):  # type: ignore[misc]
+    class LoopbackConfig(TorchConfig):
         @property
         def backend_cls(self) -> Any:
             return LoopbackBackend
