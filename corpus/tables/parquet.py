@@ -20,6 +20,7 @@ from xxhash import xxh3_128
 
 from corpus.errors import SchemaError, first_line
 from corpus.storage.store import Store, table_dir
+from corpus.tables.footers import check_columns
 from corpus.tables.generations import first_path
 from corpus.tables.manifest import Manifest, Part, mend, read_manifest
 from corpus.tables.mentions import MentionCollector
@@ -267,6 +268,7 @@ class PartFile:
         self.schema_arrow: pa.Schema = self._file.schema_arrow
         self.num_row_groups: int = self._file.num_row_groups
         self._absent: dict[str, pa.DataType] = {}
+        self._checked: set[int] = set()
 
     def add_absent(self, fields: Iterable[pa.Field]) -> None:
         """Read these columns, which the file lacks, as null."""
@@ -282,8 +284,11 @@ class PartFile:
         A damaged footer may have statistics without values, or with those of another kind.
         """
         try:
-            column = self.schema_arrow.get_field_index("doc_id")
-            statistics = self.metadata.row_group(index).column(column).statistics
+            column = self._row_group(index).column(self.schema_arrow.get_field_index("doc_id"))
+            # Arrow ends the process for statistics of another type than the schema's.
+            if column.physical_type != "BYTE_ARRAY":
+                return None
+            statistics = column.statistics
             if statistics is None or not statistics.has_min_max:
                 return None
             found = (statistics.min, statistics.max)
@@ -330,9 +335,16 @@ class PartFile:
             table.validate(full=True)
             yield table
 
+    def _row_group(self, index: int) -> pq.RowGroupMetaData:
+        """The footer's record of a row group, of which every column may be looked at."""
+        if index not in self._checked:
+            check_columns(self.metadata, index)
+            self._checked.add(index)
+        return self.metadata.row_group(index)
+
     def _packed_bytes(self, index: int, names: Sequence[str]) -> int:
         """The size of the largest of these columns, as the footer says."""
-        group = self.metadata.row_group(index)
+        group = self._row_group(index)
         chunks = (group.column(number) for number in range(group.num_columns))
         return max(
             (

@@ -28,7 +28,7 @@ from corpus.snapshots.snapshot import read_snapshot
 from corpus.storage.store import Store, open_corpus, open_store
 from corpus.tables import generations
 from corpus.tables.manifest import find_manifest_in
-from corpus.tables.parquet import iter_tables
+from corpus.tables.parquet import iter_tables, row_in_file
 from corpus.tables.takedown_list import Takedown, load_forgotten, write_takedown
 from shards.tokenizer.encode import load_tokenizer
 from tests.support import hostile_corpus
@@ -59,6 +59,15 @@ class Target:
     is_json: bool = True
 
 
+def identity(max_steps: int) -> dict[str, Any]:
+    """The identity of the run `r`, or of the same run with more steps."""
+    return {
+        "shape": {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "vocab_size": 10},
+        "end_of_text": 0,
+        "settings": {"max_steps": max_steps, "model": {"document_mask": True}},
+    }
+
+
 def prepare(root: Path) -> None:
     """Add the files that a grown corpus lacks: a checkpoint, a retirement, a take-down and settings."""
     store = open_store(str(root))
@@ -77,12 +86,7 @@ def prepare(root: Path) -> None:
     )
     write_takedown(store, record)
     (root / "webtext.toml").write_text('[clean]\nmarks = true\n[crawl.links]\npreset = "webtext"\n')
-    identity = {
-        "shape": {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "vocab_size": 10},
-        "end_of_text": 0,
-        "settings": {"max_steps": 3, "model": {"document_mask": True}},
-    }
-    store.write_json("runs/r/config.json", {"identity": identity, "snapshot": SNAPSHOT})
+    store.write_json("runs/r/config.json", {"identity": identity(3), "snapshot": SNAPSHOT})
     store.write_json("runs/r/scores.json", {"sets": {"lambada": {"ppl": 35.1}}, "step": 1})
     store.write_bytes("runs/r/scores.md", b"| set | score |\n| --- | --- |\n| lambada | 35.1 |\n")
     lines = [{"step": step, "loss": 9.0 / step, "val_loss": 9.5 / step} for step in (1, 2, 3)]
@@ -141,10 +145,9 @@ def _record(store: Store, path: Path) -> None:
 def _run(store: Store, path: Path) -> None:
     html._run(store, "r")
     folder = RunFolder(store, "r")
-    identity = folder.read_identity()
-    if identity is not None:
-        with contextlib.suppress(WebtextError):
-            folder.extend(identity, {})
+    with contextlib.suppress(WebtextError):
+        folder.extend(identity(5), {})
+    if folder.read_identity() is not None:
         load.run_settings(folder.read("config.json"), str(path))
 
 
@@ -154,8 +157,11 @@ def _reports(store: Store, path: Path) -> None:
 
 
 def _rows(store: Store, path: Path) -> None:
-    for piece in iter_tables(store, str(path.relative_to(store.root))):
+    key = str(path.relative_to(store.root))
+    for piece in iter_tables(store, key):
         piece.slice(0, 10).to_pylist()
+    if not key.startswith("tokens/"):
+        row_in_file(store, key, "8" * 32)
 
 
 TARGETS: Mapping[str, Target] = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +27,7 @@ from corpus.tables.parquet import (
     unpacked_limit,
     write_part,
 )
-from corpus.tables.schemas import DOCUMENTS, VERDICTS
+from corpus.tables.schemas import DOCUMENTS, SPANS, VERDICTS
 
 MIB = 1 << 20
 
@@ -247,7 +250,48 @@ def test_rows_that_are_decoded_at_once(
             asked.append(options["batch_size"])
             return self._file.iter_batches(**options)
 
-    monkeypatch.setattr(parquet.pq, "ParquetFile", Recorded)
+    monkeypatch.setattr(parquet, "pq", SimpleNamespace(ParquetFile=Recorded))
     with parquet.open_file(store, "a.parquet") as file:
         assert file.read_row_group(0, ["text"]).num_rows == 40
     assert asked == [slice_rows]
+
+
+DAMAGES = """
+import sys
+from corpus.errors import SchemaError
+from corpus.storage.store import open_store
+from corpus.tables.parquet import row_in_file
+
+store, path = open_store(sys.argv[1]), "spans/b/train/part-00000.parquet"
+data = store.read_bytes(path)
+length = int.from_bytes(data[-8:-4], "little")
+lines = []
+for place in range(len(data) - 8 - length, len(data) - 8):
+    for change in (1, 2, 0x10, 0x80):
+        changed = bytearray(data)
+        changed[place] ^= change
+        store.write_bytes(path, bytes(changed))
+        try:
+            row_in_file(store, path, f"{7:032x}")
+        except SchemaError as error:
+            lines.append(str(error))
+print(*lines, sep="\\n")
+"""
+
+
+def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """Arrow ends the process where a record of a column is looked at whose histogram is too long."""
+    row = {"doc_id": f"{7:032x}", "start": 0, "num_tokens": 3}
+    fields = [pa.field(field.name, field.type) for field in SPANS.schema]  # nullable: with levels
+    folder = tmp_path / "spans" / "b" / "train"
+    folder.mkdir(parents=True)
+    rows = pa.Table.from_pylist([row], schema=pa.schema(fields))
+    pq.write_table(rows, folder / "part-00000.parquet")
+
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGES, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "histogram size mismatch" in done.stdout
+    assert all(str(folder) in line for line in done.stdout.splitlines())
