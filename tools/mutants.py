@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVER = Path(__file__).with_name("mutant_server.py")
 CPU_S = 240
 MEMORY_BYTES = 16 << 30
 COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
@@ -343,10 +344,7 @@ def _changed(node: ast.AST) -> ast.expr | None:
 
 
 class Checkout:
-    """A copy of the project, and a process with the libraries loaded that runs its tests.
-
-    Each run is a fork of that process: loading libraries takes longer than the tests do.
-    """
+    """A copy of the project, and the process of `mutant_server` that runs its tests."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -356,7 +354,7 @@ class Checkout:
         # The checkout comes first on the path, before the one that this program runs from.
         environment = {"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
+            [sys.executable, "-P", str(SERVER), str(root)],
             cwd=root,
             env=environment,
             stdin=subprocess.PIPE,
@@ -376,17 +374,22 @@ class Checkout:
         try:
             # Those for all modules load much, and few faults need them.
             return any(
-                self.run_tests(tests, CPU_S) is not None
+                self.run_tests(tests, CPU_S, mutant.module) is not None
                 for tests in (TESTS[mutant.module], HELD_FOR_ALL)
             )
         finally:
             self._write(path, before)
 
-    def run_tests(self, tests: Sequence[str], cpu_s: int) -> str | None:
-        """Run tests. Returns None if all pass, and the end of the output otherwise."""
+    def run_tests(self, tests: Sequence[str], cpu_s: int, changed: str | None = None) -> str | None:
+        """Run tests. Returns None if all pass, and the end of the output otherwise.
+
+        If no module is changed, all that these tests load stays loaded for later runs.
+        """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        print(json.dumps([cpu_s, MEMORY_BYTES, *tests]), file=self._server.stdin, flush=True)
+        print(
+            json.dumps([cpu_s, MEMORY_BYTES, changed, *tests]), file=self._server.stdin, flush=True
+        )
         code, output = json.loads(self._server.stdout.readline())
         return None if code == 0 else f"status {code}\n{output}"
 
@@ -395,39 +398,6 @@ class Checkout:
         # Bytecode is told apart by size and second, and two faults may share both.
         self._num_runs += 1
         os.utime(path, (self._num_runs, self._num_runs))
-
-
-# A fault may loop without end or lift a limit on memory. The limits are those of the process and not
-# of the clock: tests on a busy machine take long, and that would count as a fault noticed. A fault
-# may also wait without end, so the clock ends a run after ten times as long.
-SERVER = """
-import contextlib, importlib, json, os, resource, signal, sys, tempfile, traceback
-for name in ("pytest", "hypothesis", "numpy", "pyarrow.parquet", "pyarrow.fs", "pydantic", "numba", "torch"):
-    with contextlib.suppress(ImportError):
-        importlib.import_module(name)
-import pytest
-for line in sys.stdin:
-    cpu_s, memory_bytes, *tests = json.loads(line)
-    with tempfile.TemporaryFile("w+", errors="replace") as output:
-        child = os.fork()
-        if child == 0:
-            for descriptor in (1, 2):
-                os.dup2(output.fileno(), descriptor)
-            signal.alarm(10 * cpu_s)
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-            code = 70
-            try:
-                code = int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        output.seek(0)
-        print(json.dumps([status, output.read()[-2000:]]), flush=True)
-"""
 
 
 def sample(
