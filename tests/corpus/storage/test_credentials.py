@@ -185,3 +185,11 @@ def test_a_profile_is_read_as_the_sdk_reads_it_or_left_alone(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     assert conditional_write._profile() == found
+
+
+@pytest.mark.parametrize(("secret", "blot"), [("abcdefg", False), ("abcdefgh", True)])
+def test_a_secret_of_seven_characters_may_be_a_word(
+    secret: str, blot: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", secret)
+    assert blotted(f"about {secret} here") == ("about *** here" if blot else f"about {secret} here")
