@@ -163,3 +163,46 @@ def test_min_p_draws_only_from_tokens_near_the_most_probable() -> None:
             int(sample(logits, Sampling(top_k=0, min_p=min_p), [generator])) for _ in range(400)
         }
         assert drawn == expected
+
+
+def drawn(logits: torch.Tensor, sampling: Sampling) -> list[int]:
+    return sample(
+        logits, sampling, [torch.Generator().manual_seed(n) for n in range(len(logits))]
+    ).tolist()
+
+
+def test_settings_that_restrict_nothing_change_no_draw() -> None:
+    """Not even the order in which tokens are drawn from: texts of a seed stay as they are."""
+    logits = torch.tensor([[0.3, 2.0, -1.0, 1.0]]).expand(60, 4)
+    plain = [
+        int(torch.multinomial(row.softmax(-1), 1, generator=torch.Generator().manual_seed(n)))
+        for n, row in enumerate(logits)
+    ]
+    for sampling in (Sampling(top_k=0), Sampling(top_k=4), Sampling(top_k=9), Sampling(top_k=0, top_p=1.0, min_p=0.0)):  # fmt: skip
+        assert drawn(logits, sampling) == plain
+    assert drawn(logits, Sampling(top_k=3)) != plain
+
+
+@pytest.mark.parametrize(
+    ("top_p", "possible"), [(0.25, {0}), (0.26, {0, 1}), (0.5, {0, 1}), (0.51, {0, 1, 2}), (0.76, {0, 1, 2, 3})]
+)  # fmt: skip
+def test_the_last_token_of_top_p_is_the_one_that_reaches_it(
+    top_p: float, possible: set[int]
+) -> None:
+    """Of four equal ones, each has exactly a quarter."""
+    logits = torch.zeros(200, 4)
+    assert set(drawn(logits, Sampling(top_k=0, top_p=top_p))) == possible
+
+
+def test_a_token_at_min_p_itself_is_drawn() -> None:
+    """Two equal ones, each as probable as the most probable."""
+    assert set(drawn(torch.zeros(200, 2), Sampling(top_k=0, min_p=1.0))) == {0, 1}
+
+
+@pytest.mark.parametrize("num_tokens", [22, 23])
+def test_a_context_is_used_to_its_last_place(num_tokens: int) -> None:
+    """24 places: the text of two tokens and 22 more is read whole for the last one."""
+    net, text = model(), [3, 4]
+    for _ in range(num_tokens):
+        text.append(int(net.next_logits(torch.tensor([text])).argmax()))
+    assert continued([3, 4], GREEDY, num_tokens=num_tokens) == [text[2:]] * 3

@@ -1,0 +1,205 @@
+"""Exact borders of settings, windows, samples and choices of documents."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from corpus.config import Section
+from corpus.errors import InputError
+from shards import tokenizer_sample
+from shards.pin_tokenizer import TokenizerConfig
+from shards.stream import epochs
+from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
+from shards.stream.selection import Selection
+from shards.stream.sources import FileFacts, Source, chosen
+from shards.stream.tokens import TokenSplit
+from shards.write_step import WriterConfig
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "allowed", "refused"),
+    [
+        (WriterConfig, "val_frac", (0.0, 0.999), (-0.001, 1.0)),
+        (WriterConfig, "compression_level", (1, 19), (0, 20)),
+        (WriterConfig, "row_tokens", (1, 4096), (0, -1, 3)),
+        (WriterConfig, "row_group_tokens", (1024, 1 << 28), (0, -1024, 1025, (1 << 28) + 1024)),
+        (TokenizerConfig, "vocab_size", (257, 1 << 24), (256, (1 << 24) + 1)),
+        (TokenizerConfig, "sample_bytes", (1,), (0,)),
+        (TokenizerConfig, "memory_bytes", (1,), (0,)),
+    ],
+)
+def test_values_of_a_setting(
+    section: type[Section], name: str, allowed: tuple[Any, ...], refused: tuple[Any, ...]
+) -> None:
+    for value in allowed:
+        assert getattr(section(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(ValueError, match=r"expected|must be|above"):
+            section(**{name: value})
+
+
+def test_row_groups_of_a_window() -> None:
+    """As few places as mix well, and neighbours enough to be fetched together."""
+    found = {window: epochs.row_groups_together(window) for window in range(1, 65)}
+    assert [found[window] for window in range(1, 13)] == [1, 1, 1, 4, 5, 6, 7, 8, 9, 10, 11, 6]
+    assert {found[window] for window in range(12, 28)} == {6}
+    assert [found[window] for window in (28, 31, 32, 36, 64)] == [7, 7, 8, 8, 8]
+
+
+def test_an_epoch_fetches_a_fifth_more_from_windows_of_five() -> None:
+    assert [most_fetched(window) for window in (0, 1, 3, 4, 5, 32)] == [1, 2, 2, 1.25, 1.2, 1.125]
+    assert least_window() == 5
+
+
+@pytest.mark.parametrize(
+    ("together", "kept"),
+    [(1, 1), (5, 5), (6, 6), (7, None), (0, None), (-1, None), (True, None), ("3", None), (2.0, None)],
+)  # fmt: skip
+def test_a_saved_run_keeps_its_windows_if_they_can_be(together: Any, kept: int | None) -> None:
+    ours: dict[str, int | str] = {"seed": 3, "window": 6, "together": 6}
+    saved = as_saved(ours, {"together": together})
+    assert saved == ({"seed": 3, "window": 6} | ({"together": kept} if kept != 1 else {}) if kept else ours)  # fmt: skip
+
+
+def test_a_state_without_neighbours_is_of_single_row_groups() -> None:
+    assert as_saved({"window": 6, "together": 6}, {}) == {"window": 6}
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [((1, 0, 1), 1), ((8, 3, 4), 2), ((8, 4, 4), None), ((8, -1, 4), None), ((0, 0, 1), None),
+     ((7, 0, 2), None), ((8, 0, 0), None)],
+)  # fmt: skip
+def test_the_share_of_a_rank(given: tuple[int, int, int], share: int | None) -> None:
+    if share is None:
+        with pytest.raises(InputError, match="expected|do not divide"):
+            share_of(*given)
+    else:
+        assert share_of(*given) == share
+
+
+class Stream(EpochStream):
+    """Samples that are not read."""
+
+    num_blocks = 10**6
+
+    def _next_rows(self, first: int, count: int) -> np.ndarray:
+        raise AssertionError
+
+    def _needed(self, indices: np.ndarray) -> tuple[np.ndarray, int]:
+        return indices[:1], 1
+
+
+def stream(**changes: int) -> tuple[Stream, list[int]]:
+    asked: list[int] = []
+    tokens = SimpleNamespace(
+        misses=0, ahead=1, prefetch=lambda places, count: asked.append(int(places[0]))
+    )
+    given = {"block_size": 1, "seed": 0, "window": 0, **changes}
+    return Stream(cast(Any, tokens), **given), asked
+
+
+def test_a_stream_has_blocks_and_windows() -> None:
+    assert stream(window=0, block_size=1)[0].together == 1
+    for changes in ({"window": -1}, {"block_size": 0}):
+        with pytest.raises(InputError, match="expected"):
+            stream(**changes)
+
+
+def test_a_stream_looks_ahead_every_eighth_of_the_distance() -> None:
+    made, asked = stream()
+    eighth = epochs.LOOK_AHEAD // 8
+    for index in (0, 1, eighth - 1, eighth, 2 * eighth - 1, 2 * eighth, 0):
+        made.prefetch(index)
+    assert asked == [0, eighth, 2 * eighth, 0]
+    made._tokens.misses += 1  # type: ignore[misc]
+    made.prefetch(1)
+    assert asked[-1] == 1
+
+
+def test_an_index_beyond_an_epoch_is_in_a_later_one() -> None:
+    made, _ = stream()
+    made.seek(1, 2 * made.num_blocks + 7)
+    assert (made.epoch, made.index) == (3, 7)
+    made.seek(0, made.num_blocks - 1)
+    made.advance(1)
+    assert (made.epoch, made.index) == (1, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sample_is_the_first_documents_by_hash(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a sort of all of them: the sample holds only those that it may need."""
+    rng = random.Random(seed)
+    documents = [
+        (rng.random(), f"{n:032x}", ("\u00e4b" * rng.randrange(6)).encode()) for n in range(40)
+    ]
+    monkeypatch.setattr(tokenizer_sample, "_documents", lambda *_: iter(documents))
+    total = sum(len(text) for _, _, text in documents)
+    for size in (1, 2, 3, 50, 51, total - 1, total, total + 1):
+        left, expected = size, []
+        for _, _, text in sorted(documents):
+            piece = text[:left].decode("utf-8", "ignore")
+            left -= len(text[:left])
+            expected += [piece] * bool(piece)
+        found = tokenizer_sample.sample_texts(cast(Any, None), ["b"], sample_bytes=size, seed=0, val_frac=0)  # fmt: skip
+        assert list(found) == expected
+
+
+@pytest.mark.parametrize(("memory", "texts"), [(880, 2), (879, 1), (440, 1), (439, 0)])
+def test_a_sample_ends_where_memory_does(memory: int, texts: int) -> None:
+    """A word of four bytes that is new takes 440 bytes; one that was met takes none."""
+    given = ["word word", "word that", "more"]
+    assert len(list(tokenizer_sample.within_memory(given, memory))) == texts
+
+
+class Numbers:
+    """A split whose token at each place is the place."""
+
+    name, digest, run_tokens, ahead, end_of_text = "train", "d", 1, 0, 0
+    dtype = np.int64
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        return np.arange(start, stop)
+
+
+def test_a_selection_is_its_ranges_end_to_end() -> None:
+    """Every slice, place and end of a document against a list."""
+    begins, ends = np.array([2, 7, 20]), np.array([5, 8, 24])
+    selection = Selection(cast(TokenSplit, Numbers()), begins, ends, "x")
+    whole = [place for begin, end in zip(begins, ends, strict=True) for place in range(begin, end)]
+    assert selection.num_tokens == len(whole) == 8
+    for start in range(len(whole) + 1):
+        for stop in range(start, len(whole) + 1):
+            assert selection.slice(start, stop).tolist() == whole[start:stop]
+    for start, stop in ((-1, 2), (3, 2), (0, len(whole) + 1)):
+        with pytest.raises(IndexError):
+            selection.slice(start, stop)
+    assert selection.positions(np.arange(8)).tolist() == whole
+    assert selection.read_blocks(np.array([4, 0]), 3).tolist() == [whole[4:7], whole[0:3]]
+    # A document that ends at place n has its last token at n - 1.
+    every = np.arange(1, 30)
+    inside = [whole.index(end - 1) + 1 for end in every.tolist() if end - 1 in whole]
+    assert selection.ends_inside(every).tolist() == inside
+
+
+def test_bounds_of_a_source() -> None:
+    """At least includes the bound, below does not, and a document without a value is left out."""
+    facts = FileFacts(
+        np.arange(1, 5), pa.array(["a.org"] * 4).dictionary_encode(), {"score": np.array([2.0, 3.0, 4.0, np.nan])}
+    )  # fmt: skip
+
+    def taken(**bounds: dict[str, float]) -> list[bool]:
+        return chosen(Source(weight=1.0, **bounds), set(), facts).tolist()  # type: ignore[arg-type]
+
+    assert taken(at_least={"score": 3.0}) == [False, True, True, False]
+    assert taken(below={"score": 3.0}) == [True, False, False, False]
+    assert taken(at_least={"score": 3.0}, below={"score": 4.0}) == [False, True, False, False]
+    assert taken() == [True] * 4

@@ -1,0 +1,48 @@
+"""Ranks that the others wait for, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from train.machine import stragglers
+from train.machine.stragglers import Place, Stragglers
+
+
+def described(
+    monkeypatch: pytest.MonkeyPatch, ranks: dict[int, tuple[int, float]], *, size: int = 2
+) -> str:
+    """The words on ranks given by their count of stages and the time since their last post."""
+    monkeypatch.setattr(stragglers, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    watch = Stragglers(cast(Any, SimpleNamespace(size=size, rank=0)), 100.0)
+    for rank, (count, age) in ranks.items():
+        watch._seen[rank] = Place(count, 7, "reading", f"h{rank}", 50 + rank, 1), 1000.0 - age
+    return watch.described()
+
+
+A, B = (f"rank {rank} (host h{rank}, process {50 + rank}) is at step 7, reading" for rank in (0, 1))
+AHEAD = "; the others are ahead"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"),
+    [
+        ({}, ""),
+        ({0: (3, 0.0), 1: (3, 0.0)}, f"{A}; {B}"),
+        ({0: (3, 0.0), 1: (2, 0.0)}, f"{B}{AHEAD}"),
+        # Of the limit of 100 s a quarter; a rank that is silent for so long is behind.
+        ({0: (3, 0.0), 1: (3, 25.0)}, f"{A}; {B}, silent for 25 s"),
+        ({0: (3, 0.0), 1: (3, 25.1)}, f"{B}, silent for 25 s{AHEAD}"),
+        # A post may be missed: silence is said of two.
+        ({0: (3, 0.0), 1: (2, 20.0)}, f"{B}{AHEAD}"),
+        ({0: (3, 0.0), 1: (2, 21.0)}, f"{B}, silent for 21 s{AHEAD}"),
+        ({0: (3, 26.0), 1: (2, 0.0)}, f"{A}, silent for 26 s; {B}"),
+        ({0: (3, 0.0)}, f"{A}; nothing came from rank 1"),
+    ],
+)
+def test_ranks_that_are_behind(
+    ranks: dict[int, tuple[int, float]], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert described(monkeypatch, ranks) == words
