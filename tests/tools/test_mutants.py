@@ -50,6 +50,23 @@ def test_the_table_names_files() -> None:
         assert all((mutants.ROOT / test).is_file() for test in tests)
 
 
+def test_switches_and_examples_get_no_fault() -> None:
+    source = """
+@dataclass(frozen=True, order=True)
+class Row:
+    size: int = 3
+
+@example
+def _compile() -> None:
+    loop(5)
+
+def f(a, b):
+    return [x + y for x, y in zip(a, b, strict=True)]
+"""
+    found = [(each.before, each.after) for each in mutants.mutants_of("x.py", source)]
+    assert sorted(found) == [("3", "4"), ("True", "False"), ("x + y", "x - y")]
+
+
 def test_kinds_of_faults() -> None:
     kinds = {(each.before, each.after): each.kind for each in mutants.mutants_of("x.py", SOURCE)}
     assert kinds["5", "6"] == "limits"
