@@ -6,6 +6,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from tests.support import faulty_network, grown_corpus
 
 # Two test processes share two cores: OpenMP threads that wait by spinning would take the other's time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Images often forbid Python to keep its bytecode. Three collecting processes, and some hundred that
+# tests start, would each compile all modules that they import: a tenth of the suite's time.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The suite says the same about a commit each time; `make explore` looks where it has not looked.
 # No deadline: the first call of a compiled loop compiles it. A busy machine is slow, which says

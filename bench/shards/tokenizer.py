@@ -90,7 +90,7 @@ def _ids_by_reference(texts: list[str]) -> list[list[int]]:
 def _tokenizers() -> Encode:
     import tokenizers
 
-    library = tokenizers.Tokenizer.from_str(vocabulary.gpt2().encoder_json())
+    library = tokenizers.Tokenizer.from_str(vocabulary.gpt2().encoder_json)
     return lambda texts: [found.ids for found in library.encode_batch_fast(texts)]
 
 
@@ -107,7 +107,7 @@ def _tiktoken() -> Encode:
 def _gigatoken() -> Encode:
     import gigatoken
 
-    library = gigatoken.Tokenizer.from_json(vocabulary.gpt2().encoder_json())
+    library = gigatoken.Tokenizer.from_json(vocabulary.gpt2().encoder_json)
     return lambda texts: library.encode_batch(texts, parallel=False)
 
 

@@ -149,7 +149,7 @@ class ReferenceEncoder:
     def __init__(self, vocabulary: Vocabulary) -> None:
         import tokenizers
 
-        self._library = tokenizers.Tokenizer.from_str(vocabulary.encoder_json())
+        self._library = tokenizers.Tokenizer.from_str(vocabulary.encoder_json)
 
     def __call__(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -174,7 +174,7 @@ class FastEncoder:
     """
 
     def __init__(self, vocabulary: Vocabulary, reference: ReferenceEncoder) -> None:
-        self._document = vocabulary.encoder_json()
+        self._document = vocabulary.encoder_json
         self._reference = reference
         self._bytes_left = 0
         self._library: Any = None
@@ -237,7 +237,7 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
     except BaseException as error:
         raise InputError(f"tokenizer.json: `tokenizers` cannot load it ({error})") from error
 
-    document = json.loads(vocabulary.encoder_json())
+    document = json.loads(vocabulary.encoder_json)
     probes = pa.array([PROBE, f"  {PROBE}", *PROBE.split(" "), *token_probes(document)])
     expected = reference(probes)
     if not is_fast_form(document):

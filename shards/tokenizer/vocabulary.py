@@ -140,6 +140,7 @@ class Vocabulary:
         """The whole document, as it is pinned and as Hugging Face reads it."""
         return json.dumps(self.document, ensure_ascii=False)
 
+    @cached_property
     def encoder_json(self) -> str:
         """The document for encoding text: markup tokens cannot come out of one.
 

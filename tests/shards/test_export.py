@@ -24,7 +24,7 @@ from shards.reader import open_split
 from shards.tokenizer import vocabulary
 from shards.tokenizer.encode import TOKENIZER_PATH, load_tokenizer
 from tests.support.document_corpus import commit_batch, documents, make_shards
-from tests.support.tokenizer_shapes import SHAPES
+from tests.support.tokenizer_shapes import shape
 
 
 def run(built: str, kind: str, out: Path) -> None:
@@ -338,7 +338,7 @@ def test_datasets_rows_say_where_a_document_is_from(built: str, tmp_path: Path) 
 
 def test_wide_vocabularies_in_every_format_that_takes_them(tmp_path: Path) -> None:
     """Llama 3's in shape: more ids than 16 bits, and a token before every document."""
-    document, end = SHAPES["llama3"]
+    document, end = shape("llama3")
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document))
     root = str(tmp_path / "corpus")

@@ -23,7 +23,7 @@ from shards.tokenizer import encode, vocabulary
 from shards.tokenizer.encode import load_tokenizer
 from shards.write_step import cut_text, kept_pieces
 from tests.support.document_corpus import Doc, arguments, commit_batch, documents, make_shards
-from tests.support.tokenizer_shapes import SHAPES
+from tests.support.tokenizer_shapes import shape
 from webtext import cli
 from webtext.inspection import explain_text
 from webtext.inspection.page_history import TokenPosition
@@ -293,7 +293,7 @@ def test_a_tokenizer_is_trained_on_several_batches(
 def test_a_corpus_keeps_all_of_its_tokenizer_and_needs_no_other_file(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document, end_of_text = SHAPES[name]
+    document, end_of_text = shape(name)
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(document))
     root = str(tmp_path / "corpus")

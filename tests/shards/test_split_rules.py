@@ -18,7 +18,7 @@ from shards.tokenizer import vocabulary_files
 from shards.tokenizer.encode import FastEncoder, Tokenizer
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.vocabulary import Vocabulary
-from tests.support.tokenizer_shapes import LLAMA3, QWEN, SHAPES
+from tests.support.tokenizer_shapes import LLAMA3, QWEN, SHAPES, shape
 
 FAST = {"gpt2", "llama3", "qwen", "neox", "o200k", "roberta", "llama2"}
 """Shapes that the fast library knows; the reference encodes the others."""
@@ -26,7 +26,7 @@ FAST = {"gpt2", "llama3", "qwen", "neox", "o200k", "roberta", "llama2"}
 
 @cache
 def ours(name: str) -> Tokenizer:
-    document, end_of_text = SHAPES[name]
+    document, end_of_text = shape(name)
     return Tokenizer(Vocabulary(json.loads(json.dumps(document)), name, end_of_text))
 
 
@@ -35,7 +35,7 @@ def reference(name: str) -> Any:
     """The source document in the `tokenizers` library, which leaves special tokens in text alone."""
     import tokenizers
 
-    library = tokenizers.Tokenizer.from_str(json.dumps(SHAPES[name][0]))
+    library = tokenizers.Tokenizer.from_str(json.dumps(shape(name)[0]))
     library.encode_special_tokens = True
     return library
 
@@ -57,6 +57,12 @@ def contexts(points: list[int]) -> list[str]:
     return made
 
 
+@cache
+def telling_contexts() -> list[str]:
+    """The contexts of characters at which rules may differ."""
+    return contexts(telling_points())
+
+
 def telling_points() -> list[int]:
     """Both sides of every change of category, and of what NFC changes, and random ones."""
     rng = random.Random(7)
@@ -74,7 +80,7 @@ def telling_points() -> list[int]:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_ids_are_those_of_the_source(name: str) -> None:
-    texts = contexts(telling_points())
+    texts = telling_contexts()
     ids, counts = ours(name).encode_array(pa.array(texts, pa.large_string()))
     found = [piece.tolist() for piece in np.split(ids, np.cumsum(counts)[:-1])]
     assert found == expected(name, texts)
@@ -92,7 +98,7 @@ def test_every_code_point(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_no_text_is_read_as_a_special_token(name: str) -> None:
-    document, end_of_text = SHAPES[name]
+    document, end_of_text = shape(name)
     special = [token["content"] for token in document["added_tokens"] if token["special"]]
     ids = {ours(name).vocabulary.token_ids[token] for token in special}
     texts = [*special, *(f"a {token} b{token}" for token in special)]
@@ -160,7 +166,7 @@ def test_rank_files_give_tiktoken_s_ids(name: str, tmp_path: Path) -> None:
         "o200k": _pattern(openai_public.o200k_base),
     }[name]
     theirs = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    texts = contexts(telling_points())
+    texts = telling_contexts()
     assert found.encode_batch(texts) == [theirs.encode_ordinary(text) for text in texts]
 
 

@@ -11,7 +11,7 @@ from corpus.errors import InputError
 from shards.tokenizer.byte_spelling import CHAR_OF_BYTE
 from shards.tokenizer.encode import FastEncoder, ReferenceEncoder, Tokenizer
 from shards.tokenizer.vocabulary import Vocabulary
-from tests.support.tokenizer_shapes import SHAPES
+from tests.support.tokenizer_shapes import shape
 
 FEW = {CHAR_OF_BYTE[byte] for byte in b" aehtxyz<>"}
 TEXTS = [
@@ -25,7 +25,7 @@ TEXTS = [
 
 def small(name: str) -> tuple[dict[str, Any], str]:
     """A shape with the merges of a few letters."""
-    document, end_of_text = SHAPES[name]
+    document, end_of_text = shape(name)
     model = document["model"]
     merges = [pair for pair in model["merges"] if FEW.issuperset(pair)]
     pairs = {"".join(pair) for pair in model["merges"]} - {"".join(pair) for pair in merges}

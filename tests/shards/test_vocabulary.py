@@ -21,6 +21,7 @@ from tests.support.tokenizer_shapes import (
     SHAPES,
     byte_level,
     sequence,
+    shape,
     split,
     template,
 )
@@ -178,7 +179,7 @@ def test_a_feature_that_is_not_applied_is_refused_by_its_name(feature: str, tmp_
 
 def test_an_end_of_text_of_another_name_is_named_by_the_user(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(SHAPES["llama3"][0]))
+    path.write_text(json.dumps(shape("llama3")[0]))
     with pytest.raises(InputError, match=r"end_of_text \(its special tokens: <\|begin_of_text\|>"):
         load(str(path))
     assert load(str(path), end_of_text="<|end_of_text|>").end_of_text == 65793
@@ -243,7 +244,7 @@ def test_hugging_face_reads_all_that_the_source_said(name: str) -> None:
     """The pinned file is the source: its special tokens, normaliser, template and decoder."""
     import tokenizers
 
-    document, end_of_text = SHAPES[name]
+    document, end_of_text = shape(name)
     pinned = tokenizers.Tokenizer.from_str(Vocabulary(document, name, end_of_text).to_json())
     source = tokenizers.Tokenizer.from_str(json.dumps(document))
     text = f"Hello  world {end_of_text} e\u0301 12345 " + "".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -159,20 +160,23 @@ def neox() -> dict[str, Any]:
     return document
 
 
-SHAPES: dict[str, tuple[dict[str, Any], str]] = {
-    "gpt2": (byte_level(BYTE_LEVEL), "<|endoftext|>"),
-    "llama3": (
+SHAPES: dict[str, Callable[[], tuple[dict[str, Any], str]]] = {
+    "gpt2": lambda: (byte_level(BYTE_LEVEL), "<|endoftext|>"),
+    "llama3": lambda: (
         template(
             byte_level(LLAMA3, "<|begin_of_text|>", "<|end_of_text|>", ignore_merges=True),
             "<|begin_of_text|>",
         ),
         "<|end_of_text|>",
     ),
-    "qwen": (byte_level(QWEN, "<|endoftext|>", "<|im_start|>", normalizer="NFC"), "<|endoftext|>"),
-    "neox": (neox(), "<|endoftext|>"),
-    "starcoder": (byte_level(SPLIT_RULES["digits"]), "<|endoftext|>"),
-    "o200k": (byte_level(SPLIT_RULES["o200k"], ignore_merges=True), "<|endoftext|>"),
-    "deepseek": (
+    "qwen": lambda: (
+        byte_level(QWEN, "<|endoftext|>", "<|im_start|>", normalizer="NFC"),
+        "<|endoftext|>",
+    ),
+    "neox": lambda: (neox(), "<|endoftext|>"),
+    "starcoder": lambda: (byte_level(SPLIT_RULES["digits"]), "<|endoftext|>"),
+    "o200k": lambda: (byte_level(SPLIT_RULES["o200k"], ignore_merges=True), "<|endoftext|>"),
+    "deepseek": lambda: (
         byte_level(
             SPLIT_RULES["deepseek"],
             "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
@@ -180,8 +184,14 @@ SHAPES: dict[str, tuple[dict[str, Any], str]] = {
         ),
         "<\uff5cend\u2581of\u2581sentence\uff5c>",
     ),
-    "roberta": (roberta(), "</s>"),
-    "llama2": (template(sentencepiece(), "<s>"), "</s>"),
-    "unigram": (sentencepiece("Unigram"), "</s>"),
+    "roberta": lambda: (roberta(), "</s>"),
+    "llama2": lambda: (template(sentencepiece(), "<s>"), "</s>"),
+    "unigram": lambda: (sentencepiece("Unigram"), "</s>"),
 }
-"""Document and end-of-text by the name of a model that has this shape."""
+"""Makers of a document and its end-of-text, by the name of a model that has this shape."""
+
+
+@cache
+def shape(name: str) -> tuple[dict[str, Any], str]:
+    """A shape's document, which tests leave as it is, and its end-of-text."""
+    return SHAPES[name]()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from examples.demo import dump, web
-from examples.demo.__main__ import write_config
+from examples.demo.__main__ import _ablation, write_config
 from examples.demo.server import DemoServer
 from tests.corpus.run.listeners import Address, is_loopback, listeners_of, marked
 from tests.webtext.strangers.test_listeners_and_names import PROBED
@@ -158,7 +158,9 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
     ray = ["--executor", "ray", "--workers", "1"]
     run = [*corpus, "--run", "r"]
     texts = folder / "texts.jsonl"
-    documents = [{"text": " ".join(f"Word {n} of text {i}." for n in range(60))} for i in range(9)]
+    documents = [
+        {"text": " ".join(f"Word {n} of text {i}." for n in range(60))} for i in range(120)
+    ]
     texts.write_text("".join(json.dumps(each) + "\n" for each in documents))
     labelled = folder / "labelled.jsonl"
     labels = [{**each, "label": i % 2} for i, each in enumerate(documents)]
@@ -209,7 +211,7 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
         "generate": Case(["generate", *run, "--num-tokens", "4"]),
         "export": Case(["export", *run, "--to", "hf", "--folder", str(folder / "hf")]),
         "fit-quality": Case(["fit-quality", *corpus, "--name", "q", "--labelled", str(labelled)]),
-        "ablate": Case(["ablate", *corpus, "--to", str(folder / "ablation"), "--vary", "clean.quality.preset=webtext,c4"]),
+        "ablate": Case(_ablation(folder, testset, NUM_PAGES)),
         "forget": Case(["forget", *corpus, "--domain", "nowhere.test", "--why", "a test", "--yes"]),
         "prune": Case(["prune", *corpus]),
         "drop-batch": Case(["drop-batch", *corpus, "--batch", "i", "--yes"]),
