@@ -4,9 +4,11 @@ what to run.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,21 +84,29 @@ class Leaky:
         return sum(passage in words for passage in self.passages)
 
 
-@pytest.fixture
-def leaky(tmp_path: Path) -> Leaky:
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Leaky:
+    """Grown once. Tests change copies of it."""
+    folder = tmp_path_factory.mktemp("leaky")
     texts = [grown_corpus.prose(f"leaky {number}", 60) for number in range(6)]
     passages = [" ".join(text.split("\n")[4].split()) for text in texts]
-    (tmp_path / "questions.jsonl").write_text(
+    (folder / "questions.jsonl").write_text(
         "".join(json.dumps({"text": passage}) + "\n" for passage in passages)
     )
     sites: list[grown_corpus.Site] = [
         TablePage(f"http://leaks{number}.test/page", text) for number, text in enumerate(texts)
     ]
     sites += grown_corpus.ordinary(4)
-    corpus = Leaky(str(tmp_path / "c"), tmp_path, sites, passages)
-    grown_corpus.grow(corpus.root, BATCH, sites, tmp_path, *corpus.settings)
+    corpus = Leaky(str(folder / "c"), folder, sites, passages)
+    grown_corpus.grow(corpus.root, BATCH, sites, folder, *corpus.settings)
     assert corpus.leaked(BATCH) == 0
     return corpus
+
+
+@pytest.fixture
+def leaky(grown: Leaky, tmp_path: Path) -> Leaky:
+    shutil.copytree(grown.root, tmp_path / "c")
+    return dataclasses.replace(grown, root=str(tmp_path / "c"))
 
 
 def commands_in(message: str) -> Iterator[list[str]]:

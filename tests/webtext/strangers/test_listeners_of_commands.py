@@ -153,6 +153,7 @@ SMALL = {
 def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
     """Every command of the index in an order in which each finds what it needs."""
     corpus = ["--corpus", str(folder / "corpus")]
+    other = ["--corpus", str(folder / "other")]
     settings = ["--config", str(config)]
     batch = [*corpus, "--batch", "a", *settings]
     ray = ["--executor", "ray", "--workers", "1"]
@@ -178,7 +179,7 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
         "tokenizer": Case(["tokenizer", "train", *corpus, "--batches", "a", *settings]),
         "shards": Case(["shards", *batch, "--snapshot", "a"]),
         "refresh": Case(["refresh", *refresh]),
-        "import": Case(["import", *corpus, "--batch", "i", "--jsonl", str(texts), "--text-column", "text"]),
+        "import": Case(["import", *other, "--batch", "i", "--jsonl", str(texts), "--text-column", "text"]),
         "status": Case(["status", *corpus]),
         "explain": Case(["explain", *corpus, "http://nowhere.test/"]),
         "why": Case(["why", *corpus, "--batch", "a"]),
@@ -214,7 +215,7 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
         "ablate": Case(_ablation(folder, testset, NUM_PAGES)),
         "forget": Case(["forget", *corpus, "--domain", "nowhere.test", "--why", "a test", "--yes"]),
         "prune": Case(["prune", *corpus]),
-        "drop-batch": Case(["drop-batch", *corpus, "--batch", "i", "--yes"]),
+        "drop-batch": Case(["drop-batch", *other, "--batch", "i", "--yes"]),
         "doctor": Case(["doctor", *corpus]),
         "soak": Case(["soak", "--corpus", str(folder / "soak"), "--documents", "60", "--kills", "1"]),
         "soak on Ray": Case(
