@@ -127,7 +127,7 @@ def _run(argv: Sequence[str] | None) -> int:
                 _warn_of_what_is_left(opened.store, args.batch)
 
         if config.testsets:
-            print(report.render(opened.store.read_json(overlap_path(args.batch))))
+            print(report.render(opened.store.read_object(overlap_path(args.batch))))
         return command.finish(args, opened.store, "dedup", result)
 
 

@@ -212,8 +212,9 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
     A checkpoint's own scores are in its folder; the run's are those of the last call.
     """
     path = f"{subject.outcomes}/scores.json"
-    earlier = subject.store.read_json(path) if subject.store.exists(path) else None
+    earlier = subject.store.read_object(path) if subject.store.exists(path) else None
     if earlier is not None:
+        _check_earlier(earlier, f"{subject.store.root}/{path}")
         if others := different(earlier, scores):
             log.info(
                 "%s: %s made of other %s, and not in the table: score again what it should show",
@@ -228,6 +229,16 @@ def _kept(subject: Subject, scores: dict[str, Any]) -> dict[str, Any]:
     subject.store.write_bytes(f"{subject.prefix}scores.md", f"{tables(scores)}\n".encode())
 
     return scores
+
+
+def _check_earlier(earlier: Mapping[str, Any], where: str) -> None:
+    """Raises: InputError for a file that does not hold the scores of a checkpoint."""
+    objects = all(isinstance(earlier.get(part), dict) for part in ("sets", "about"))
+    if not objects or not earlier.keys() >= set(SAME) - {"dtype"}:
+        raise InputError(
+            f"{where}: expected the scores of a checkpoint; restore the file, or delete it and "
+            "score again"
+        )
 
 
 def tables(scores: Mapping[str, Any]) -> str:

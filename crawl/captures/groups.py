@@ -29,7 +29,7 @@ def receipts(store: Store, batch: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the path and content of each receipt of a batch, by number."""
     for path, _ in sorted(store.files(folder(batch))):
         if path.endswith(RECEIPT):
-            yield path, store.read_json(path)
+            yield path, store.read_object(path)
 
 
 def remove_groups(store: Store, has_page: Callable[[str], bool]) -> int:

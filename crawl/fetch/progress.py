@@ -166,7 +166,7 @@ def read(store: Store, batch: str, now: float) -> CrawlProgress:
     for path, _ in store.files(_folder(batch)):
         # A state that is being replaced is listed under a temporary name for a moment.
         with contextlib.suppress(FileNotFoundError):
-            found.append(store.read_json(path))
+            found.append(store.read_object(path))
     links = find_manifest(store, "links", batch)
     return merge(found, now, total=links.rows if links is not None and found else None)
 
