@@ -417,8 +417,9 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
         return
 
     scratch = final.with_name(f"{TEMPORARY}{final.name}")
-    if world.is_main:
-        for stale in final.parent.glob(f"{TEMPORARY}*"):
+
+    def make() -> None:
+        for stale in scratch.parent.glob(f"{TEMPORARY}*"):
             shutil.rmtree(stale, ignore_errors=True)
         try:
             scratch.mkdir(parents=True)
@@ -427,7 +428,8 @@ def _scratch(store: Store, path: str, world: World) -> Iterator[Path]:
                 f"cannot write {scratch}: {error.strerror}; free space or fix access, then run again"
             ) from error
 
-    world.barrier()
+    # Others would wait for a main rank that fails here, until `rank_timeout_s` ends them.
+    world.main_does(make)
     yield scratch
 
 

@@ -7,6 +7,9 @@ import io
 import json
 import pickle
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,7 +42,7 @@ from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
-from train.machine.distributed import join_world
+from train.machine.distributed import World, join_world
 
 WORLD = join_world(RuntimeConfig(device="cpu", num_threads=1), {})
 SHAPE = Shape(1, 1, 4, 8, 10)
@@ -544,3 +547,50 @@ def test_an_optimizer_needs_all_of_its_states(tmp_path: Path) -> None:
         pytest.raises(SchemaError, match="some states of ln_f.bias are missing"),
     ):
         load_optimizers(net, [optimizer], files)
+
+
+class Ranks:
+    """Values that the threads of a world exchange."""
+
+    def __init__(self, size: int) -> None:
+        self.values: list[Any] = [None] * size
+        self.all_here = threading.Barrier(size, timeout=30)
+
+
+@dataclass(frozen=True)
+class ThreadWorld(World):
+    """A rank that is a thread of this process."""
+
+    ranks: Ranks = field(default_factory=lambda: Ranks(1))
+
+    def gather(self, value: Any) -> list[Any]:
+        self.ranks.values[self.rank] = value
+        self.ranks.all_here.wait()
+        found = list(self.ranks.values)
+        self.ranks.all_here.wait()
+        return found
+
+    def barrier(self) -> None:
+        self.ranks.all_here.wait()
+
+
+def test_a_folder_that_cannot_be_made_ends_every_rank(tmp_path: Path) -> None:
+    """The main rank makes it. The others waited for it until their time limit."""
+    store = LocalStore(str(tmp_path))
+    store.write_bytes("runs", b"a file where the folder would be")
+    ranks = Ranks(2)
+    worlds = [
+        ThreadWorld(rank, 2, rank, torch.device("cpu"), torch.float32, ranks=ranks)
+        for rank in range(2)
+    ]
+
+    def begin(world: World) -> str:
+        with pytest.raises(FatalError) as raised:
+            Checkpoints(store, "r").begin(1, {}, {}, world, keep_last=1)
+        return str(raised.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(begin, worlds))
+    assert said[0] == said[1]
+    assert "cannot write" in said[0]
+    assert "free space or fix access" in said[0]

@@ -213,7 +213,7 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
         "export": Case(["export", *run, "--to", "hf", "--folder", str(folder / "hf")]),
         "fit-quality": Case(["fit-quality", *corpus, "--name", "q", "--labelled", str(labelled)]),
         "ablate": Case(_ablation(folder, testset, NUM_PAGES)),
-        "forget": Case(["forget", *corpus, "--domain", "nowhere.test", "--why", "a test", "--yes"]),
+        "forget": Case(["forget", *corpus, "--domain", "nowhere.test", "--in-advance", "--why", "a test", "--yes"]),
         "prune": Case(["prune", *corpus]),
         "drop-batch": Case(["drop-batch", *other, "--batch", "i", "--yes"]),
         "doctor": Case(["doctor", *corpus]),
