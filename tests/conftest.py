@@ -42,9 +42,11 @@ if settings.get_current_profile_name() == "suite":
     providers._get_local_constants = lambda: providers._local_constants
 
 LONG = (
-    "test_ray_jobs.py", "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_executor.py",
-    "test_fetch.py", "test_loop.py", "test_sandbox.py", "test_staleness.py", "test_forget.py", "test_generations.py",
-    "test_corpus_settings.py", "test_stragglers.py", "test_rebuild.py",
+    "test_pipeline.py", "test_refresh.py", "test_runner.py", "test_processes.py", "test_hand_over.py", "test_forget.py",
+    "test_ray_jobs.py", "test_generations.py", "test_vocabulary.py", "test_split_rules.py", "test_check.py",
+    "test_look_browser.py", "test_fetch.py", "test_staleness.py", "test_crawl_rights.py", "test_executor.py",
+    "test_length.py", "test_corpus_settings.py", "test_rebuild.py", "test_sandbox.py", "test_guarantees.py",
+    "test_stragglers.py", "test_fleet.py", "test_wheel.py", "test_loop.py",
 )  # fmt: skip
 """The modules that take longest, begun first: the short ones fill what is left."""
 
