@@ -44,6 +44,7 @@ ABLATION_SHAPE = (
     "train.runtime.num_threads=1",
 )
 MIN_ABLATION_TOKENS = 8_000
+FEW_PAGES = 200
 # Training steps of the smallest demo, enough for a clear fall of the loss.
 MIN_STEPS = 20
 
@@ -205,11 +206,13 @@ def _ablation(folder: Path, testset: Path, num_pages: int) -> list[str]:
     """Two presets of quality rules compared by models of a few seconds each."""
     sets = (f"dedup.testsets={json.dumps([str(testset)])}", *ABLATION_SHAPE)
     tokens = _scaled(60_000, MIN_ABLATION_TOKENS, num_pages)
+    # One process builds an arm of few pages before others have started.
+    workers = ("--workers", "1") if num_pages < FEW_PAGES else ()
     return [
         *("ablate", "--corpus", str(folder / "corpus"), "--to", str(folder / "ablation")),
         *("--vary", "clean.quality.preset=webtext,c4"),
         *("--seeds", "2", "--tokens", str(tokens), "--shape", "tiny"),
-        *("--held-out-bytes", "20000"),
+        *("--held-out-bytes", "20000", *workers),
         *(word for each in sets for word in ("--set", each)),
     ]
 
