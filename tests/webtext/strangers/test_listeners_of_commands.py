@@ -222,7 +222,7 @@ def cases(folder: Path, config: Path, testset: Path) -> dict[str, Case]:
             ["soak", "--corpus", str(folder / "soak"), "--documents", "60", "--kills", "1", "--executor", "ray", "--workers", "1"],
             listens=RAY,
         ),
-        "demo": Case(["demo", "--folder", str(folder / "demo"), "--pages", "20"], listens="the web that it crawls"),
+        "demo": Case(["demo", "--folder", str(folder / "demo"), "--pages", "20", "--without-training"], listens="the web that it crawls"),
         "completion": Case(["completion", "bash"]),
     }  # fmt: skip
 
