@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,21 @@ MOST_FILES = 20
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Nodes of a file by which a module is imported, or may be."""
+    return tuple(
+        node
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.alias)
+        or (isinstance(node, ast.Name) and node.id == "__import__")
+        or (isinstance(node, ast.Attribute) and node.attr == "import_module")
+    )
+
+
 def imports(path: Path) -> Iterator[str]:
     """Dotted names imported anywhere in the file, `from a import b` as `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -107,9 +120,8 @@ def dotted(path: Path) -> str:
 def test_no_module_is_imported_by_a_string(path: Path) -> None:
     """`importlib.import_module` and `__import__` would pass the rule above unseen."""
     relative = str(path.relative_to(ROOT))
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        found = isinstance(node, ast.Name) and node.id == "__import__"
-        found |= isinstance(node, ast.Attribute) and node.attr == "import_module"
+    for node in nodes(path):
+        found = isinstance(node, ast.Name | ast.Attribute)
         found |= isinstance(node, ast.alias) and node.name == "import_module"
         assert not found or relative in BY_NAME, f"{relative}:{node.lineno} imports by a string"
 
