@@ -49,8 +49,8 @@ demo: setup ## build a small corpus and model, offline, in minutes
 	$(BIN)/webtext demo
 
 test: setup ## run the tests
-	# Three processes for two cores: tests of kills, pace and jobs mostly wait.
-	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	# Four processes for two cores: tests of kills, pace and jobs mostly wait.
+	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 explore: setup ## run the property tests on examples that differ each time
 	WEBTEXT_EXAMPLES=explore $(BIN)/python -m pytest -n 3 $$(grep -rl 'from hypothesis' tests --include='test_*.py')
