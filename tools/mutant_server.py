@@ -7,6 +7,7 @@ parent. Requests and answers are lines of JSON.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import gc
@@ -143,5 +144,13 @@ def _imports(file: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the checkout that is named."""
+    parser = argparse.ArgumentParser(prog="tools.mutant_server", description=__doc__)
+    parser.add_argument("root", type=Path, help="the checkout")
+    serve(parser.parse_args(argv).root.resolve())
+    return 0
+
+
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]).resolve())
+    raise SystemExit(main())
