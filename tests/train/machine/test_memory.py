@@ -58,3 +58,15 @@ def test_ranks_share_out_the_copies_of_a_checkpoint(size: int) -> None:
     assert sorted(name for share in shares for name in share) == sorted(tensors)
     numbers = [sum(tensor.numel() for tensor in share.values()) for share in shares]
     assert max(numbers) - min(numbers) <= max(sizes)
+
+
+@pytest.mark.parametrize("batch", [2, 4, 32, LARGEST])
+def test_the_last_byte_decides(batch: int) -> None:
+    """Three quarters of the free memory are exactly one step, and then one byte less."""
+    shape = ModelConfig(preset="gpt2").shape(50304)
+    needed = step_bytes(shape, batch, NARROW, RuntimeConfig())
+    assert needed % 3 == 0, "or no whole number of free bytes has it as three quarters"
+    free = needed // 3 * 4
+    assert fitting_micro_batch(shape, free, NARROW, RuntimeConfig()) == batch
+    assert fitting_micro_batch(shape, free - 1, NARROW, RuntimeConfig()) == batch // 2
+    assert fitting_micro_batch(shape, 1, NARROW, RuntimeConfig()) == 1
