@@ -135,8 +135,14 @@ TESTS = {
         "tests/crawl/warc/test_warc.py",
     ),
     "dedup/config.py": ("tests/dedup/test_settings.py",),
-    "dedup/contamination/common_speech.py": ("tests/dedup/test_leaks.py",),
-    "dedup/contamination/near_match.py": ("tests/dedup/contamination/test_near_match.py",),
+    "dedup/contamination/common_speech.py": (
+        "tests/dedup/contamination/test_borders.py",
+        "tests/dedup/test_leaks.py",
+    ),
+    "dedup/contamination/near_match.py": (
+        "tests/dedup/contamination/test_borders.py",
+        "tests/dedup/contamination/test_near_match.py",
+    ),
     "dedup/contamination/overlap.py": (
         "tests/dedup/test_borders.py",
         "tests/dedup/contamination/test_overlap.py",
@@ -254,13 +260,35 @@ TESTS = {
     "train/monitoring/divergence.py": ("tests/train/monitoring/test_watches.py",),
     "train/monitoring/meter.py": ("tests/train/monitoring/test_watches.py",),
     "train/optimizer.py": ("tests/train/test_goldens.py", "tests/train/test_optimizer.py"),
-    "train/scores/logprobs.py": ("tests/train/test_evaluate.py",),
-    "train/scores/paper.py": ("tests/train/test_scores.py",),
-    "train/scores/tasks/few_shot.py": ("tests/train/test_few_shot.py",),
-    "train/scores/tasks/generation.py": ("tests/train/test_evaluate.py",),
-    "train/scores/tasks/language.py": ("tests/train/test_evaluate.py",),
-    "train/scores/tasks/task.py": ("tests/train/test_evaluate.py",),
-    "train/sweep.py": ("tests/train/test_sweep.py",),
+    "train/scores/logprobs.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_evaluate.py",
+    ),
+    "train/scores/paper.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_scores.py",
+    ),
+    "train/scores/tasks/few_shot.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_few_shot.py",
+    ),
+    "train/scores/tasks/generation.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_evaluate.py",
+    ),
+    "train/scores/tasks/language.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_evaluate.py",
+    ),
+    "train/scores/tasks/task.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_evaluate.py",
+    ),
+    "train/scores/texts.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_held_out.py",
+    ),
+    "train/sweep.py": ("tests/train/scores/test_small_parts.py", "tests/train/test_sweep.py"),
 }
 """Modules without a clock or a network, and the tests that hold each of them."""
 
