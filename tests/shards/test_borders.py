@@ -14,11 +14,12 @@ from corpus.config import Section
 from corpus.errors import InputError
 from shards import tokenizer_sample
 from shards.pin_tokenizer import TokenizerConfig
-from shards.stream import epochs
+from shards.stream import by_weight, epochs
 from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
 from shards.stream.selection import Selection
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
+from shards.tokenizer import document_check
 from shards.write_step import WriterConfig
 
 
@@ -203,3 +204,35 @@ def test_bounds_of_a_source() -> None:
     assert taken(below={"score": 3.0}) == [True, False, False, False]
     assert taken(at_least={"score": 3.0}, below={"score": 4.0}) == [False, True, False, False]
     assert taken() == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("weight", "uniform", "copies"),
+    [
+        (0.0, 0.0, 1),
+        (0.3, 0.99, 1),
+        (1.0, 0.0, 1),
+        (1.5, 0.49, 2),
+        (1.5, 0.5, 1),
+        (7.25, 0.24, 8),
+        (7.25, 0.25, 7),
+        (8.0, 0.0, 8),
+        (8.9, 0.0, 8),
+        (1e9, 0.0, 8),
+    ],
+)
+def test_copies_of_a_document(weight: float, uniform: float, copies: int) -> None:
+    """Its weight in copies on average, at least one, at most eight."""
+    assert by_weight._copies(np.array([weight]), np.array([uniform])).tolist() == [copies]
+
+
+@pytest.mark.parametrize(
+    ("index", "allowed"), [(0, True), ((1 << 24) - 1, True), (1 << 24, False), (-1, False), (True, False), (1.0, False)]
+)  # fmt: skip
+def test_ids_of_a_vocabulary_have_24_bits(index: Any, allowed: bool) -> None:
+    document = {"model": {"type": "BPE", "vocab": {"a": index}}}
+    if allowed:
+        document_check._check_ids(document, "x")
+    else:
+        with pytest.raises(InputError, match="expected 0 to 16777215"):
+            document_check._check_ids(document, "x")
