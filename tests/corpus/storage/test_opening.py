@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -144,3 +145,25 @@ def test_a_start_inside_compiled_code_is_ended(limit_s: float, stop: bool, code:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert len(errors.splitlines()) == 1
+
+
+def test_a_head_that_is_being_started_is_asked_for_eight_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every half second, as long as another attempt ends in time; each with what is left."""
+    now, left = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def problem(host: str, port: int, timeout_s: float) -> str:
+        assert (host, port) == ("::1", 6379)
+        left.append(timeout_s)
+        return "no"
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(opening, "time", clock)
+    monkeypatch.setattr(opening, "_problem", problem)
+    with pytest.raises(InputError, match=r"no cluster answers within 8 s \(no\)"):
+        opening.require_answer("ray://[::1]:6379")
+    assert left == [8.0 - n / 2 for n in range(16)]
