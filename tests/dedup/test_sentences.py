@@ -22,6 +22,7 @@ from dedup.sentences import begin_before, end_after
         ("One. Two! Three? " + "b" * 99, 30, 16),
         ('He said "Go." ' + "b" * 99, 30, 13),
         ("One\n \nb" + "b" * 99, 30, 6),
+        (". bbb", 5, 1),
         # The point of a number ends nothing, also where the place is behind it.
         ("A. bbb 3.14", 9, 2),
         ("\u4e00\u3002\u4e8c\u4e09", 4, 2),

@@ -33,6 +33,18 @@ def test_the_smaller_page_is_held_by_the_other(
     assert is_contained(earlier, later, jaccard, 0.8) is contained
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "contained"), [(10, 10, True), (11, 10, True), (10, 11, False)]
+)
+def test_half_of_a_page_is_enough_if_the_earlier_one_is_as_large(
+    earlier: int, later: int, contained: bool
+) -> None:
+    """A third of the union is shared, less than a larger page may add."""
+    jaccard = 5 / (earlier + later - 5)
+    assert jaccard < 0.5
+    assert is_contained(earlier, later, jaccard, 0.5) is contained
+
+
 def test_pages_that_share_nothing_hold_nothing_whatever_the_share() -> None:
     assert not is_contained(10, 5, 0.0, 0.0)
 

@@ -107,6 +107,8 @@ def test_nodes_of_buckets_are_their_own() -> None:
     nodes = components.bucket_nodes(bucket)
     assert np.unique(nodes).size == bucket.size
     assert not np.isin(nodes, bucket).any()
+    pages = doc_ids.pack(pa.array(["0123456789abcdef" + "0" * 15 + "1", "f" * 32]))
+    assert components.page_nodes(pages).tolist() == [0x0123456789ABCDEF, (1 << 64) - 1]
 
 
 def test_a_rank_orders_as_its_values_do() -> None:
@@ -158,6 +160,9 @@ def test_a_savepoint_is_written_once_a_minute(
     assert kept.restore(found) == 4
     assert found.tolist() == [0, 1, 2, 3, 0, 0, 0, 0, 0]
     assert Savepoint(store, "s.npz", [state + 1]).restore(found) == 0
+    assert Savepoint(store, "none.npz", [state]).restore(found) == 0
+    store.write_bytes("s.npz", store.read_bytes("s.npz")[:-40])
+    assert Savepoint(store, "s.npz", [state]).restore(found) == 0
 
 
 @pytest.mark.parametrize(
