@@ -71,7 +71,10 @@ TESTS = {
     ),
     "corpus/evaluation_sets/files.py": ("tests/corpus/evaluation_sets/test_testsets.py",),
     "corpus/evaluation_sets/official.py": ("tests/corpus/evaluation_sets/test_officialsets.py",),
-    "corpus/evaluation_sets/records.py": ("tests/corpus/evaluation_sets/test_testsets.py",),
+    "corpus/evaluation_sets/records.py": (
+        "tests/corpus/evaluation_sets/test_records.py",
+        "tests/corpus/evaluation_sets/test_testsets.py",
+    ),
     "corpus/markdown.py": ("tests/corpus/test_printable.py",),
     "corpus/printable.py": ("tests/corpus/test_printable.py",),
     "corpus/run/funnel.py": ("tests/corpus/run/test_funnel.py", "tests/corpus/run/test_screen.py"),
@@ -141,6 +144,7 @@ TESTS = {
     ),
     "dedup/contamination/near_match.py": (
         "tests/dedup/contamination/test_borders.py",
+        "tests/dedup/test_goldens.py",
         "tests/dedup/contamination/test_near_match.py",
     ),
     "dedup/contamination/overlap.py": (
@@ -170,8 +174,12 @@ TESTS = {
         "tests/dedup/near_duplicates/test_steps.py",
         "tests/dedup/test_look.py",
     ),
-    "dedup/near_duplicates/lsh.py": ("tests/dedup/near_duplicates/test_lsh.py",),
+    "dedup/near_duplicates/lsh.py": (
+        "tests/dedup/test_goldens.py",
+        "tests/dedup/near_duplicates/test_lsh.py",
+    ),
     "dedup/near_duplicates/minhash.py": (
+        "tests/dedup/test_goldens.py",
         "tests/dedup/test_borders.py",
         "tests/dedup/near_duplicates/test_minhash.py",
         "tests/dedup/test_guarantees.py",
@@ -191,10 +199,11 @@ TESTS = {
     ),
     "dedup/near_duplicates/survivor_steps.py": ("tests/dedup/near_duplicates/test_components.py",),
     "dedup/near_duplicates/survivors_config.py": ("tests/dedup/test_settings.py",),
-    "dedup/passage_spans.py": ("tests/dedup/test_passages.py",),
+    "dedup/passage_spans.py": ("tests/dedup/test_goldens.py", "tests/dedup/test_passages.py"),
     "dedup/passages_config.py": ("tests/dedup/test_settings.py",),
     "dedup/sentences.py": ("tests/dedup/test_sentences.py",),
     "dedup/words.py": (
+        "tests/dedup/test_goldens.py",
         "tests/dedup/near_duplicates/test_containment.py",
         "tests/dedup/test_words.py",
         "tests/dedup/test_folding.py",
@@ -203,7 +212,10 @@ TESTS = {
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/best_fit.py": ("tests/shards/test_packing.py",),
     "shards/stream/blocks.py": ("tests/shards/test_reader.py",),
-    "shards/stream/by_weight.py": ("tests/shards/test_by_weight.py",),
+    "shards/stream/by_weight.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_by_weight.py",
+    ),
     "shards/stream/cache.py": ("tests/shards/test_cache.py",),
     "shards/stream/epochs.py": ("tests/shards/test_borders.py", "tests/shards/test_order.py"),
     "shards/stream/file_layout.py": ("tests/shards/test_cache.py", "tests/shards/test_goldens.py"),
@@ -221,6 +233,7 @@ TESTS = {
     "shards/stream/tokens.py": ("tests/shards/test_reader.py", "tests/shards/test_states.py"),
     "shards/tokenizer/byte_spelling.py": ("tests/shards/test_tokenizer_forms.py",),
     "shards/tokenizer/document_check.py": (
+        "tests/shards/test_borders.py",
         "tests/shards/test_tokenizer_forms.py",
         "tests/shards/test_vocabulary.py",
     ),
@@ -234,17 +247,25 @@ TESTS = {
     "shards/tokenizer/vocabulary_files.py": ("tests/shards/test_vocabulary.py",),
     "shards/tokenizer_sample.py": ("tests/shards/test_borders.py",),
     "shards/write_step.py": ("tests/shards/test_borders.py", "tests/shards/test_goldens.py"),
-    "train/checkpoints/record.py": ("tests/train/checkpoints/test_checkpoint.py",),
+    "train/checkpoints/record.py": (
+        "tests/train/gpt2/test_sizes.py",
+        "tests/train/checkpoints/test_checkpoint.py",
+    ),
     "train/checkpoints/tensor_files.py": ("tests/train/checkpoints/test_checkpoint.py",),
     "train/config.py": ("tests/train/test_config.py",),
-    "train/gpt2/document_attention.py": ("tests/train/gpt2/test_document_attention.py",),
+    "train/gpt2/document_attention.py": (
+        "tests/train/gpt2/test_sizes.py",
+        "tests/train/gpt2/test_document_attention.py",
+    ),
     "train/gpt2/gguf.py": ("tests/train/gpt2/test_gguf.py",),
     "train/gpt2/hf_config.py": (
+        "tests/train/gpt2/test_sizes.py",
         "tests/train/gpt2/test_hf_folders.py",
         "tests/train/gpt2/test_huggingface.py",
     ),
     "train/gpt2/hf_files.py": ("tests/train/gpt2/test_hf_folders.py",),
     "train/gpt2/huggingface.py": (
+        "tests/train/gpt2/test_sizes.py",
         "tests/train/gpt2/test_hf_folders.py",
         "tests/train/gpt2/test_huggingface.py",
     ),
@@ -433,6 +454,42 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "31",
         "32",
     ): "The product with 2 drops the bit that is drawn in addition.",
+    (
+        "dedup/near_duplicates/shingle_store.py",
+        "size = 1 << max(0, int(BITS_PER_SHINGLE * values.size - 1).bit_length() - 6)",
+        "BITS_PER_SHINGLE * values.size - 1",
+        "BITS_PER_SHINGLE * values.size + 1",
+    ): "A multiple of twelve is no power of two, nor is its neighbour.",
+    (
+        "corpus/evaluation_sets/records.py",
+        "if len({len(row) for row in plain}) == 1 and len(plain[0]) > 1:",
+        "len(plain[0]) > 1",
+        "len(plain[0]) >= 1",
+    ): "A delimiter that does not divide the first line has been replaced before.",
+    (
+        "train/gpt2/sampling.py",
+        "if sampling.min_p > 0:",
+        "sampling.min_p > 0",
+        "sampling.min_p >= 0",
+    ): "No probability is below a share of 0.",
+    (
+        "train/gpt2/sampling.py",
+        "if sampling.top_p < 1:",
+        "sampling.top_p < 1",
+        "sampling.top_p <= 1",
+    ): "Behind a sum of 1 no probability is left that a float shows.",
+    (
+        "shards/tokenizer_sample.py",
+        "if fraction >= bound:",
+        "fraction >= bound",
+        "fraction > bound",
+    ): "No two documents have one hash.",
+    (
+        "shards/tokenizer_sample.py",
+        "while size - len(chosen[0][2]) >= sample_bytes:",
+        "size - len(chosen[0][2]) >= sample_bytes",
+        "size - len(chosen[0][2]) > sample_bytes",
+    ): "The last document, of which nothing is needed, is cut to nothing instead of left out.",
 }
 
 

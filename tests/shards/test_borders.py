@@ -16,7 +16,7 @@ from shards import tokenizer_sample
 from shards.pin_tokenizer import TokenizerConfig
 from shards.stream import by_weight, epochs
 from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
-from shards.stream.selection import Selection
+from shards.stream.selection import Selection, select
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
 from shards.tokenizer import document_check
@@ -166,6 +166,7 @@ class Numbers:
 
     name, digest, run_tokens, ahead, end_of_text = "train", "d", 1, 0, 0
     dtype = np.int64
+    files: Any = ()
 
     def slice(self, start: int, stop: int) -> np.ndarray:
         return np.arange(start, stop)
@@ -189,6 +190,21 @@ def test_a_selection_is_its_ranges_end_to_end() -> None:
     every = np.arange(1, 30)
     inside = [whole.index(end - 1) + 1 for end in every.tolist() if end - 1 in whole]
     assert selection.ends_inside(every).tolist() == inside
+
+
+def test_documents_without_text_are_no_ranges() -> None:
+    """Neighbours that are chosen are one range, over no end of a file."""
+    split = Numbers()
+    split.files = [SimpleNamespace(num_tokens=10), SimpleNamespace(num_tokens=4)]
+    masks = [[False, True, True, False, True], [True]]
+    ends = [[2, 5, 6, 6, 10], [4]]
+    chosen = [(np.array(mask), np.array(end)) for mask, end in zip(masks, ends, strict=True)]
+    selection = select(cast(TokenSplit, split), chosen, "x")
+    assert (selection._begins.tolist(), selection.num_tokens) == ([2, 6, 10], 4 + 4 + 4)
+    empty = [(np.array([False, True, False]), np.array([3, 3, 10])), (np.array([False]), np.array([4]))]  # fmt: skip
+    selection = select(cast(TokenSplit, split), empty, "x")
+    assert (selection._begins.tolist(), selection.num_tokens) == ([], 0)
+    assert selection.ends_inside(np.array([3, 10])).tolist() == []
 
 
 def test_bounds_of_a_source() -> None:

@@ -94,3 +94,17 @@ def test_silence_is_said_every_ten_minutes(
         said += [now] * len(caplog.records)
         assert all("part 5 has run for 11:40" in record.message for record in caplog.records)
     assert said == [1600.0, 2200.0]
+
+
+def test_nothing_is_said_of_no_task_nor_of_steps_that_ask_strangers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asking = watch(4, [1.0] * 3, Limits(enabled=False))
+    silent = watch(4, [])
+    silent._silent_since = asking._silent_since = -1e9
+    with caplog.at_level(logging.WARNING):
+        asking.warn({3: 1e6})
+        watch(4, [], Limits(enabled=False)).warn({3: 1e6})
+        silent.warn({})
+    assert not caplog.records
+    assert (asking.limit_s, asking.wants_copy(1e6)) == (None, False)

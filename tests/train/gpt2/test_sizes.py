@@ -14,7 +14,7 @@ from train.checkpoints.load import run_settings
 from train.config import ModelConfig
 from train.gpt2 import huggingface
 from train.gpt2.document_attention import document_bounds
-from train.gpt2.hf_config import HfConfig, parse_config
+from train.gpt2.hf_config import HfConfig, hf_config, parse_config
 from train.gpt2.shape import Shape
 
 
@@ -175,3 +175,34 @@ def test_the_length_of_bounds_follows_the_shape(
     assert len(bounds) == size
     assert np.unique(bounds).size == documents + 1
     assert bounds[-1] == rows * length
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("n_inner", (None, 3072), (768, 3071, 3073)),
+        ("add_cross_attention", (False,), (True,)),
+        ("quantization_config", (None,), ({},)),
+        ("model_type", ("gpt2",), ("gpt_neo", None)),
+        ("activation_function", ("gelu_new", "gelu_pytorch_tanh"), ("gelu", "relu")),
+        ("layer_norm_epsilon", (1e-5,), (1e-6, 0)),
+        ("scale_attn_weights", (True, False), (1, None)),
+    ],
+)
+def test_arithmetic_of_a_config(
+    name: str, allowed: tuple[Any, ...], refused: tuple[Any, ...]
+) -> None:
+    for value in allowed:
+        parse_config({name: value})
+    for value in refused:
+        with pytest.raises(InputError, match=f"{name} = "):
+            parse_config({name: value})
+
+
+def test_an_exported_config_is_read_as_it_was() -> None:
+    shape = Shape(n_layer=3, n_head=2, n_embd=8, block_size=5, vocab_size=11)
+    written = hf_config(shape, 10)
+    assert parse_config(written) == HfConfig(shape)
+    assert {written[name] for name in written if name.endswith("pdrop")} == {0.0}
+    assert (written["bos_token_id"], written["eos_token_id"]) == (10, 10)
+    assert parse_config({name: value for name, value in written.items() if name != "n_positions"}) == HfConfig(shape)  # fmt: skip

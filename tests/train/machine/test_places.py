@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,3 +47,47 @@ def test_ranks_that_are_behind(
     ranks: dict[int, tuple[int, float]], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert described(monkeypatch, ranks) == words
+
+
+def test_a_rank_that_waits_for_half_of_the_limit_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each stage, and posts twenty times within the limit."""
+    now, intervals = [1000.0], []
+    monkeypatch.setattr(stragglers, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = Stragglers(cast(Any, SimpleNamespace(size=2, rank=0)), 100.0)
+    watch.enter(7, "reading")
+    times = iter([1050.0, 1050.1, 1060.0])
+    said: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        intervals.append(seconds)
+        said.extend([now[0]] * len(caplog.records))
+        caplog.clear()
+        now[0] = next(times, 0.0)
+        return now[0] == 0.0
+
+    monkeypatch.setattr(watch, "_closed", SimpleNamespace(wait=wait))
+    monkeypatch.setattr(watch, "_exchange", lambda: None)
+    with caplog.at_level(logging.WARNING):
+        watch._watch()
+        assert said == [1050.1]
+        now[0], times = 2000.0, iter([2051.0])
+        watch.enter(8, "writing")
+        watch._watch()
+    assert said == [1050.1, 2051.0]
+    assert set(intervals) == {5.0}
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "interval_s"), [(0.1, 0.1), (2.0, 0.1), (3.0, 0.15), (200.0, 10.0), (3600.0, 10.0)]
+)
+def test_posts_of_a_rank(
+    limit_s: float, interval_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Stragglers(cast(Any, SimpleNamespace(size=2, rank=0)), limit_s)
+    waited: list[float] = []
+    closed = SimpleNamespace(wait=lambda seconds: waited.append(seconds) is None)
+    monkeypatch.setattr(watch, "_closed", closed)
+    watch._watch()
+    assert waited == [interval_s]

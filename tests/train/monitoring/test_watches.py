@@ -109,3 +109,20 @@ def test_speed_by_the_clock(
         now[0] += seconds
         speed.line(5, 3.0)
         assert len(caplog.records) == lines
+
+
+def test_the_first_line_counts_the_steps_before_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    speed = SpeedMeter(
+        num_steps=9, flops_per_token=1, peak=Peak(1e12, "x"), devices=1, progress_interval_s=0.0
+    )
+    caplog.set_level(logging.INFO)
+    for step, eta in ((1, "ETA 32 s"), (3, "ETA 24 s")):
+        speed.add(1)
+        speed.add(1)
+        now[0] += 8.0
+        speed.line(step, 1.0)
+        assert caplog.records[-1].message.endswith(eta)

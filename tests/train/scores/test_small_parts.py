@@ -119,6 +119,25 @@ def test_a_prompt_is_cut_where_it_matters_least(
     assert found == ((END,) if begin else ()) + tuple(left)
 
 
+@pytest.mark.parametrize(("space", "tokens"), [(3, ("ab", "cd", "e")), (2, ("ab", "de"))])
+def test_a_prompt_that_fits_is_read_as_one_text(space: int, tokens: tuple[str, ...]) -> None:
+    """Tokens are two characters here: the end of the prompt and the question share one."""
+    pairs: Any = SimpleNamespace(
+        tokenizer=SimpleNamespace(encode=lambda text: [text[n : n + 2] for n in range(0, len(text), 2)]),
+        end_of_text=END,
+    )  # fmt: skip
+    assert generation._cut(pairs, "abc", "de", space, Options(begin=False)) == tokens
+
+
+@pytest.mark.parametrize(
+    ("task", "question"), [(generation.WMT14_EN_FR, "e5 ="), (generation.WMT14_FR_EN, "f5 =")]
+)
+def test_directions_of_translation(task: Any, question: str) -> None:
+    data = "".join(f"e{n}\tf{n}\n" for n in range(6))
+    ((prompt, _),) = task.read(data.encode(), LOADED, Options())
+    assert prompt.endswith(question)
+
+
 def test_five_pairs_are_examples() -> None:
     data = "".join(f"e{n}\tf{n}\n" for n in range(6))
     ((prompt, reference),) = generation.read_pairs(data.encode(), LOADED, Options(), reverse=False)
