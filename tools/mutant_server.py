@@ -25,8 +25,8 @@ from pathlib import Path
 
 import pytest
 
-CLOCK_FACTOR = 10
-"""A fault may wait without end: the clock ends a run after so many times the processor time."""
+CLOCK_FACTOR = 5
+"""A fault may wait without end: the clock ends a run after so many times its processor time."""
 
 # Test modules are loaded with rewritten assertions, and a reactor does not survive a fork.
 _NOT_LOADED = ("tests", "conftest", "__main__", "_pytest", "twisted.internet.")

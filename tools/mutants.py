@@ -34,7 +34,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("mutant_server.py")
-CPU_S = 240
+CPU_S = 60
 MEMORY_BYTES = 16 << 30
 COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from clean.filters import c4, gopher, language
+from clean.filters import c4, fineweb, gopher, language
 from clean.filters.c4 import C4Config
+from clean.filters.fineweb import FineWebConfig
 from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
@@ -323,3 +324,37 @@ def test_a_joiner_stands_after_each_thirty_marks(marks: int, joiners: int) -> No
     assert text.count("\u034f") == joiners
     assert all(len(run.strip("ab")) <= 30 for run in text.split("\u034f"))
     assert len(text) == marks + 2 + joiners
+
+
+FINEWEB = FineWebConfig()
+
+
+def endings(ended: int, total: int, chars: int = 40) -> str:
+    return "\n".join(f"{n:02}{'x' * (chars - 3)}{'.' if n < ended else 'x'}" for n in range(total))
+
+
+def repeated_chars(chars: int) -> str:
+    """Two equal lines with so many characters each in a text of 400, line ends left out."""
+    return "\n".join(["r" * chars, "r" * chars, "u" * (400 - 2 * chars)])
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "dropped"),
+    [
+        (fineweb.line_punctuation, endings(2, 17), True),  # .118
+        (fineweb.line_punctuation, endings(3, 25), False),  # .12
+        (fineweb.line_punctuation, endings(2, 16), False),
+        (fineweb.short_lines, endings(67, 67, 30) + "\n" + endings(33, 33, 31), False),  # .67
+        (fineweb.short_lines, endings(68, 68, 30) + "\n" + endings(32, 32, 31), True),
+        (fineweb.short_lines, endings(2, 2, 30), True),
+        (fineweb.short_lines, endings(2, 2, 31), False),
+        (fineweb.repeated_lines, repeated_chars(3), False),
+        (fineweb.repeated_lines, repeated_chars(4), False),  # .01
+        (fineweb.repeated_lines, repeated_chars(5), True),
+        (fineweb.newlines, "\n".join(["a b c", "d e f", "g h i", "j"]), False),  # .3
+        (fineweb.newlines, "\n".join(["a b c", "d e f", "g h i"]) + "\n", True),
+        (fineweb.newlines, "a b\nc d", False),
+    ],
+)
+def test_fineweb_borders(rule: object, text: str, dropped: bool) -> None:
+    assert (rule(Profile(text), FINEWEB) is not None) is dropped  # type: ignore[operator]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from clean.config import CleanConfig
 from clean.document import Document, Page, document_function
-from clean.kept_share import MIN_PAGES, UNUSUAL, share_counts
+from clean.kept_share import MIN_PAGES, UNUSUAL, class_label, share_counts
 
 
 def row(domain: str, kept: int, visible: int | None) -> dict[str, Any]:
@@ -53,3 +55,37 @@ def test_visible_words_leave_out_navigation_and_hidden_text() -> None:
     result = document_function(CleanConfig())(page)
     assert isinstance(result, Document)
     assert result.visible_words == 2 * 6 * 16
+
+
+@pytest.mark.parametrize(
+    ("kept", "name"),
+    [(50, "up_to_0.05"), (51, "up_to_0.1"), (100, "up_to_0.1"), (101, "up_to_0.25"), (250, "up_to_0.25"), (251, "up_to_0.5"),
+     (500, "up_to_0.5"), (501, "up_to_0.75"), (750, "up_to_0.75"), (751, "up_to_0.9"), (900, "up_to_0.9"), (901, "over_0.9"), (2000, "over_0.9")],
+)  # fmt: skip
+def test_a_class_ends_with_its_bound(kept: int, name: str) -> None:
+    assert share_counts([row("a.org", kept, 1000)]) == {f"kept_share:{name}": 1}
+
+
+@pytest.mark.parametrize(("kept", "unusual"), [(199, 1), (200, 0), (201, 0)])
+def test_a_share_under_a_third_of_the_median_is_unusual(kept: int, unusual: int) -> None:
+    usual = [row("a.org", 600, 1000)] * 7
+    assert share_counts([*usual, row("a.org", kept, 1000)])[UNUSUAL] == unusual
+    # Seven pages of a domain are too few to know its usual share.
+    assert share_counts([*usual[1:], row("a.org", kept, 1000)])[UNUSUAL] == 0
+
+
+@pytest.mark.parametrize(("visible", "unusual"), [(149, 0), (150, 1), (151, 1)])
+def test_a_page_is_judged_from_150_visible_words_on(visible: int, unusual: int) -> None:
+    usual = [row("a.org", 600, 1000)] * 8
+    assert share_counts([*usual, row("a.org", 1, visible)])[UNUSUAL] == unusual
+
+
+def test_a_page_without_visible_words_is_kept_whole() -> None:
+    assert share_counts([row("a.org", 0, 0)]) == {"kept_share:over_0.9": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("up_to_0.05", "up to 5 %"), ("up_to_0.25", "up to 25 %"), ("over_0.9", "over 90 %")]
+)  # fmt: skip
+def test_a_class_is_shown_in_percent(name: str, label: str) -> None:
+    assert class_label(name) == label

@@ -122,3 +122,48 @@ def test_answers_of_a_host_and_walls_of_many_sites_go(tmp_path: Path) -> None:
     }
     assert dropped["http://gone.example/0"] == "the same text at 5 addresses of gone.example"
     assert dropped["http://site1.example/a"] == "the same text on 4 sites"
+
+
+def words(total: int, distinct: int) -> str:
+    """`total` words of letters, `distinct` different ones."""
+    names = [
+        "".join("abcdefghij"[int(digit)] for digit in str(number)) for number in range(distinct)
+    ]
+    return " ".join(names[number % distinct] for number in range(total))
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        (words(20, 4), False),
+        (words(20, 5), True),
+        (words(300, 9), True),
+        (words(301, 9), False),
+        # Numbers are not words, up to 600 spaces: the quick look at a long page.
+        (words(300, 9) + " 1" * 301, True),
+        (words(300, 9) + " 1" * 302, False),
+    ],
+)
+def test_a_text_has_five_distinct_words_and_at_most_300(text: str, counted: bool) -> None:
+    assert (text_key(text, "site.test") is not None) is counted
+
+
+@pytest.mark.parametrize(("count", "kind"), [(4, None), (5, "soft_404"), (6, "soft_404")])
+def test_five_addresses_of_a_host_are_an_answer(count: int, kind: str | None) -> None:
+    texts = [RepeatedText(str(n), f"http://a.test/{n}", "a.test", 999) for n in range(count)]
+    found = repeated(texts, SoftFailuresConfig(repeated=True))
+    assert {getattr(found.get(each.doc_id), "kind", None) for each in texts} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("count", "num_words", "kind"),
+    [(7, 100, None), (8, 99, "error_page"), (8, 100, "error_page"), (8, 101, None), (9, 100, "error_page")],
+)  # fmt: skip
+def test_eight_sites_of_a_short_text_are_a_wall(
+    count: int, num_words: int, kind: str | None
+) -> None:
+    texts = [
+        RepeatedText(str(n), f"http://{n}.test/", f"{n}.test", num_words) for n in range(count)
+    ]
+    found = repeated(texts, SoftFailuresConfig(repeated=True))
+    assert {getattr(found.get(each.doc_id), "kind", None) for each in texts} == {kind}

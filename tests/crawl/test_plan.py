@@ -59,3 +59,38 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_sizes(num_bytes: int, text: str) -> None:
     assert plan.size(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59.4, "59 s"), (60, "1.0 minutes"), (3_599, "60.0 minutes"), (3_600, "1.0 hours"), (86_399, "24.0 hours"), (86_400, "1.0 days")],
+)  # fmt: skip
+def test_a_unit_of_time_begins_at_one(seconds: float, text: str) -> None:
+    assert plan.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(999, "999 B"), (1_000, "1 KB"), (1_000_000, "1 MB"), (10**15, "1 PB"), (5 * 10**18, "5e+03 PB")],
+)  # fmt: skip
+def test_a_unit_of_size_begins_at_one(num_bytes: int, text: str) -> None:
+    assert plan.size(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("largest", "cap", "shown"),
+    [(100, 0, []), (101, 0, [100]), (1_000, 0, [100]), (1_001, 0, [1_000, 100]), (500_000, 0, [100_000, 10_000, 1_000, 100]),
+     (500_000, 1_000, [100]), (500_000, 1_001, [1_000, 100])],
+)  # fmt: skip
+def test_a_cap_is_shown_if_it_shortens_the_crawl(largest: int, cap: int, shown: list[int]) -> None:
+    """The caps are those of the default, and a page is counted as 30 KB."""
+    found = plan.plan({"a.org": largest, "b.org": 1}, delay_s=1.0, cap=cap)
+    assert [effect.cap for effect in found.caps] == shown
+    assert found.disk_bytes == 30_000 * found.links
+
+
+def test_twenty_domains_are_listed() -> None:
+    many = plan.plan({f"d{number:02}.org": 1 for number in range(21)}, delay_s=1.0)
+    assert plan.render(many).splitlines()[-1].endswith("d19.org")
+    assert "set by d00.org with 1 links" in plan.render(many)
+    assert "set by" not in plan.render(plan.plan({}, delay_s=1.0))

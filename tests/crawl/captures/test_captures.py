@@ -15,7 +15,7 @@ from crawl.captures.cdx_server import CdxServer, parse_lines
 from crawl.captures.choice import candidates
 from crawl.captures.client import TRIES, ArchiveClient
 from crawl.captures.columnar import ColumnarIndex
-from crawl.captures.index import REVISIT, CaptureIndex, parse_timestamp, surt
+from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, parse_timestamp, surt
 from crawl.captures.local import LocalIndex
 from crawl.captures.record import CaptureError, RecordSource, fetch_record
 from crawl.fetch.settings import FetchConfig
@@ -206,3 +206,54 @@ def test_a_page_of_very_many_captures_is_asked_for_its_span(
 
     [(_, whole)] = index.captures([url])
     assert [each.at for each in whole] == [each.at for each in captures]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("seconds", [-101, -100, -1, 0, 1, 100, 101])
+def test_a_capture_counts_within_the_window_and_on_its_side(policy: Any, seconds: int) -> None:
+    """The last moment of the window and that of the submission are within on both sides."""
+    capture = IndexedCapture(
+        "http://a.test/", WHEN + timedelta(seconds=seconds), 200, "text/html", "A"
+    )
+    fits = (
+        abs(seconds) <= 100
+        and {"nearest": True, "before": seconds <= 0, "after": seconds >= 0}[policy]
+    )
+    assert bool(candidates([capture], WHEN, policy, timedelta(seconds=100))) is fits
+
+
+@pytest.mark.parametrize(
+    ("digits", "at"),
+    [("200", None), ("2009", (2009, 1, 1, 0, 0, 0)), ("200902", (2009, 2, 1, 0, 0, 0)), ("2009020304", (2009, 2, 3, 4, 0, 0)),
+     ("20090203040506", (2009, 2, 3, 4, 5, 6)), ("200902030405067", None), ("２００９", None), (" 2009 ", (2009, 1, 1, 0, 0, 0))],
+)  # fmt: skip
+def test_a_time_has_four_to_fourteen_digits(digits: str, at: tuple[int, ...] | None) -> None:
+    assert parse_timestamp(digits) == (None if at is None else datetime(*at, tzinfo=UTC))  # type: ignore[misc,arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [("http://www.a.b/", "b,a)/"), ("http://www.b/", "b,www)/"), ("http://wwwx.a.b/", "b,a,wwwx)/"), ("http://a.b:80/", "b,a)/"),
+     ("http://a.b:81/", "b,a:81)/"), ("http://a.b/c/", "b,a)/c"), ("http://a.b//", "b,a)/"), ("http://a.b", "b,a)/"), ("http://a.b./", "b,a)/")],
+)  # fmt: skip
+def test_keys_at_the_border_of_each_rule(url: str, key: str) -> None:
+    assert surt(url) == key
+
+
+@pytest.mark.parametrize("num_values", [6, 7, 8, 10, 11, 12])
+def test_lines_without_names_have_seven_or_eleven_fields(num_values: int) -> None:
+    """The digest is the sixth of both; offset and file are those of eleven only."""
+    [row], _ = parse_lines(" ".join(f"v{number}" for number in range(num_values)))
+    assert row["digest"] == "v5"
+    assert row.get("length") == ("v8" if num_values >= 11 else "v6" if num_values > 6 else None)
+    assert ("filename" in row) is (num_values >= 11)
+
+
+@pytest.mark.parametrize(
+    ("text", "num_rows", "key"),
+    [("a b\n\nkey", 1, "key"), ("\n\na b", 1, ""), ("a b", 1, ""), ("a b\nc d", 2, ""), ('[["url"],["x"],[],["key"]]', 1, "key"),
+     ('[["url"],["x"],["y"]]', 2, ""), ('[[],["key"]]', 0, "key"), ('[["url"]]', 0, "")],
+)  # fmt: skip
+def test_a_resume_key_stands_behind_an_empty_row(text: str, num_rows: int, key: str) -> None:
+    rows, found = parse_lines(text)
+    assert (len(rows), found) == (num_rows, key)

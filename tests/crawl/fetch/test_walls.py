@@ -80,3 +80,40 @@ def test_the_status_of_a_crawl_shows_the_warning_of_all_workers() -> None:
     assert not any("bot walls" in line for line in merge([state], 100.0).lines())
     lines = merge([state | walled, state | walled], 100.0).lines()
     assert lines[-1].startswith("warning: bot walls in 20% of the last 400 answers, 0% before")
+
+
+BORDERS = [
+    # answers, walls, recent answers, recent walls: at least 10 walls
+    ((10_000, 9, 180, 9), False),
+    ((10_000, 10, 180, 10), True),
+    # at least 5 % of the recent ones
+    ((10_000, 15, 301, 15), False),
+    ((10_000, 15, 300, 15), True),
+    # 1.5 times the earlier 8 %, or 20 % of the recent ones whatever was before
+    ((1_100, 91, 100, 11), False),
+    ((1_100, 92, 100, 12), True),
+    ((1_100, 919, 100, 19), False),
+    ((1_100, 920, 100, 20), True),
+]
+
+
+@pytest.mark.parametrize(("counts", "warned"), BORDERS)
+def test_the_warning_begins_at_the_border(counts: tuple[int, ...], warned: bool) -> None:
+    names = ("answers", "walls", "recent_answers", "recent_walls")
+    assert (warning(dict(zip(names, counts, strict=True))) is not None) is warned
+
+
+def test_recent_answers_are_one_to_two_windows_of_200() -> None:
+    counter = WallCounter()
+    recent = []
+    for _ in range(401):
+        counter.note(result())
+        recent.append(counter.state()["recent_answers"])
+    assert (recent[198], recent[199], recent[200], recent[398], recent[399], recent[400]) == (
+        199,
+        200,
+        201,
+        399,
+        200,
+        201,
+    )
