@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from clean.filters import c4, fineweb, gopher, language
+from clean.filters import c4, fineweb, gopher, language, quality
 from clean.filters.c4 import C4Config
 from clean.filters.fineweb import FineWebConfig
 from clean.filters.gopher import GopherConfig
 from clean.filters.language import Language, LanguageConfig
 from clean.filters.profile import Profile
+from clean.filters.quality import Preset, QualityConfig
 from clean.normalize import NormalizeConfig, Normalized, _repaired, judge, normalize
 from clean.page_source import decode as decode_module
 from clean.page_source.decode import _utf16_without_mark, decode
@@ -358,3 +359,16 @@ def repeated_chars(chars: int) -> str:
 )
 def test_fineweb_borders(rule: object, text: str, dropped: bool) -> None:
     assert (rule(Profile(text), FINEWEB) is not None) is dropped  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("preset", "least"), [("webtext", 50), ("openwebtext", 96), ("gopher", 50), ("fineweb", 50)]
+)  # fmt: skip
+def test_a_preset_has_its_least_length(preset: Preset, least: int) -> None:
+    """Without a value of the setting, which counts if there is one, 0 too."""
+    config = QualityConfig(preset=preset)
+    for words, short in ((least - 1, True), (least, False)):
+        assert (quality.too_short(Profile(distinct(words)), config) is Reason.TOO_SHORT) is short
+    assert quality.too_short(Profile(""), QualityConfig(preset=preset, min_words=0)) is None
+    assert quality.too_short(Profile("a b"), QualityConfig(preset=preset, min_words=3)) is not None
+    assert quality.too_short(Profile(""), QualityConfig(preset="c4")) is None

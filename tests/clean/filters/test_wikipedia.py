@@ -100,3 +100,29 @@ def test_bait_takes_no_time(bait: str) -> None:
     started = time.process_time()
     judge_content("Wikipedia " + bait * 100_000, "", CONFIG)
     assert time.process_time() - started < 1.0
+
+
+LINE = "From Wikipedia, the free encyclopedia"
+CREDIT = "This article uses material from the Wikipedia article Owl"
+
+
+@pytest.mark.parametrize(("before", "dropped"), [(400 - len(LINE), True), (401 - len(LINE), False)])
+def test_the_line_below_the_title_is_in_the_first_400_characters(
+    before: int, dropped: bool
+) -> None:
+    text = "x" * before + LINE + "x" * 1000
+    assert (judge_content("", text, CONFIG) is not None) is dropped
+
+
+@pytest.mark.parametrize(("mentions", "dropped"), [(99, True), (100, False)])
+def test_a_hundred_mentions_are_searched(mentions: int, dropped: bool) -> None:
+    far = ("Wikipedia" + " " * 1300) * mentions
+    assert (judge_content(far + CREDIT, "", CONFIG) is not None) is dropped
+
+
+def test_a_credit_is_near_the_name() -> None:
+    """600 characters on either side, so a credit that takes longer is not one."""
+    own = '<meta property="og:site_name" content="Wikipedia">'
+    assert judge_content("x" * 5000 + own + "x" * 5000, "", CONFIG) is not None
+    # A mention inside the distance of the one before is found by the same piece of text.
+    assert judge_content("Wikipedia " + " " * 290 + own, "", CONFIG) is not None

@@ -95,3 +95,43 @@ def test_cookies_travel_byte_for_byte(web: Web, shard: Shard) -> None:
     sent = [hit.header for hit in web.of("a.test") if hit.path == "/to"]
     assert 'Cookie: a=\xc3\xa9; b="x y"\r\n' in sent[0] + sent[1]
     assert "c=1" not in sent[0] + sent[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [("k=" + "x" * 4095, True), ("k=" + "x" * 4096, False), ("x" * 4096, True), ("x" * 4097, False), ("k" * 4096 + "=", True), ("=", False),
+     ("k=" + "\xc3\xa9" * 2047, True), ("k=\x1f", False), ("k=a b", True), ("k=~", True), ("k=\x7f", False)],
+)  # fmt: skip
+def test_a_cookie_has_at_most_4096_bytes_of_name_and_value(value: str, kept: bool) -> None:
+    """RFC 6265bis, section 5.6."""
+    cookies = ChainCookies(lambda: NOW)
+    cookies.update(FROM, [value])
+    assert (cookies.header(TO) is not None) is kept
+
+
+def test_fifty_cookies_are_kept_and_those_are_replaced() -> None:
+    cookies = ChainCookies(lambda: NOW)
+    cookies.update(FROM, [f"k{n}=1" for n in range(51)])
+    assert (cookies.header(TO) or "").split("; ") == [f"k{n}=1" for n in range(50)]
+    cookies.update(FROM, ["k49=2", "k50=1"])
+    assert (cookies.header(TO) or "").endswith("k48=1; k49=2")
+    cookies.update(FROM, ["k0=1; Max-Age=0", "k50=1"])
+    assert (cookies.header(TO) or "").endswith("k49=2; k50=1")
+
+
+@pytest.mark.parametrize(
+    ("date", "kept"),
+    [("Thu, 15 Jan 2027 07:59:59 GMT", False), ("Fri, 15 Jan 2027 08:00:00 GMT", False), ("Fri, 15 Jan 2027 08:00:01 GMT", True), ("never", True),
+     ("Fri, 15 Jan 2027 09:00:01 +0100", True), ("Fri, 15 Jan 2027 09:00:00 +0100", False)],
+)  # fmt: skip
+def test_a_cookie_ends_at_the_moment_it_expires(date: str, kept: bool) -> None:
+    cookies = ChainCookies(lambda: NOW)
+    cookies.update(FROM, [f"k=1; Expires={date}"])
+    assert (cookies.header(TO) is not None) is kept
+
+
+def test_an_address_has_no_subdomains() -> None:
+    cookies = ChainCookies(lambda: NOW)
+    cookies.update("http://1.2.3.4/", ["k=1; Domain=3.4", "l=1; Domain=1.2.3.4"])
+    assert cookies.header("http://1.2.3.4/") == "l=1"
+    assert cookies.header("http://0.1.2.3.4/") is None

@@ -114,3 +114,83 @@ def test_statistics_travel() -> None:
     statistics.truncated = True
     assert ScoreStatistics.from_json(statistics.to_json()) == statistics
     assert ScoreStatistics.from_json(ScoreStatistics().to_json()) == ScoreStatistics()
+
+
+BORDERS = [
+    # Under 5 % for any lag.
+    (0.0499, 300, True),
+    (0.05, 300, False),
+    (0.05, None, False),
+    # Under 12 % if the median lag is under a day.
+    (0.1199, 23, True),
+    (0.12, 23, False),
+    (0.1199, 24, False),
+    (0.05, 24, False),
+]
+
+
+@pytest.mark.parametrize(("share", "lag_hours", "is_immature"), BORDERS)
+def test_a_share_is_judged_at_its_borders(
+    share: float, lag_hours: int | None, is_immature: bool
+) -> None:
+    assert (immature("x", _statistics(share, lag_hours)) is not None) is is_immature
+
+
+@pytest.mark.parametrize(
+    ("share", "lag_hours", "low", "is_immature"),
+    [(0.1499, 300, 1, True), (0.15, 300, 1, False), (0.1499, 300, 2, False), (0.1499, 24, 2, False), (0.1499, 23, 2, True), (0.1499, None, 2, False),
+     (0.1499, None, 0, True)],
+)  # fmt: skip
+def test_a_share_under_a_third_of_its_neighbours_is_immature(
+    share: float, lag_hours: int | None, low: int, is_immature: bool
+) -> None:
+    """With a low median score or a short lag, and if at least two neighbours are large enough."""
+    two = {name: _statistics(0.45, num=1_000) for name in "ab"}
+    statistics = _statistics(share, lag_hours, low=low)
+    assert (immature("x", statistics, two) is not None) is is_immature
+    assert immature("x", statistics, {"a": two["a"], "b": _statistics(0.45, num=999)}) is None
+    small = {name: _statistics(0.45, num=1_000) for name in "ab"}
+    assert immature("x", _statistics(0.06, num=999), small) is None
+
+
+def test_the_middle_share_of_the_neighbours_is_usual() -> None:
+    others = {name: _statistics(share) for name, share in zip("abc", (0.2, 0.3, 0.9), strict=True)}
+    found = immature("x", _statistics(0.09), others)
+    assert found is not None
+    assert "median share is 30.0%" in str(found)
+    assert immature("x", _statistics(0.101), others) is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "share", "median"),
+    [([], 0.0, 0), ([2], 0.0, 2), ([3], 1.0, 3), ([2, 3], 0.5, 2), ([1, 2, 3], 1 / 3, 2), ([1, 1, 5, 9], 0.5, 1), ([4, 5, 6, 7], 1.0, 5)],
+)  # fmt: skip
+def test_scores_from_three_on_are_admitted_and_the_lower_median_counts(
+    scores: list[int], share: float, median: int
+) -> None:
+    statistics = ScoreStatistics()
+    statistics.add_scores(scores)
+    assert (statistics.admitted_share, statistics.median_score) == (share, median)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hours"),
+    [(-1, 0), (0, 0), (3_599, 0), (3_600, 1), (8_760 * 3_600 - 1, 8_759), (8_760 * 3_600, 8_760), (8_761 * 3_600, 8_760)],
+)  # fmt: skip
+def test_a_lag_is_in_whole_hours_up_to_a_year(seconds: int, hours: int) -> None:
+    statistics = ScoreStatistics()
+    statistics.add_lag(10**9, 10**9 + seconds)
+    assert statistics.median_lag_hours == hours
+
+
+def test_three_dumps_on_either_side_are_neighbours() -> None:
+    """Two of them suffice; a dump that is four away does not count."""
+    for num_before, num_behind, found in ((3, 3, 1), (2, 0, 1), (0, 2, 1), (1, 0, 0), (0, 1, 0)):
+        names = [f"RS_2010-{n:02}" for n in range(num_before + num_behind + 1)]
+        dumps = {name: _statistics(0.45) for name in names}
+        dumps[names[num_before]] = _statistics(0.10)
+        assert len(immature_among(dumps)) == found
+
+    # Of eight dumps in a row the fourth has three low ones before and three others behind it.
+    far = {f"RS_2011-{n:02}": _statistics(0.11 if n < 4 else 0.9) for n in range(8)}
+    assert [verdict.name for verdict in immature_among(far)] == ["RS_2011-03"]
