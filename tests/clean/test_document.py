@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clean.config import CleanConfig
 from clean.document import Document, Dropped, Page, Result, document_function
 from clean.reasons import Reason
-from crawl.warc.kind import PLAIN_TEXT, content_kind
+from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary
 
 BROKEN = Path(__file__).parents[1] / "fixtures" / "broken"
 EXPECTED = json.loads((BROKEN / "expected.json").read_text("utf-8"))
@@ -185,3 +185,25 @@ def test_mutated_pages_never_crash(
     if isinstance(result, Document):
         result.text.encode("utf-8")
         assert result.num_words >= 50
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "binary"),
+    [
+        (b"x" * 1023 + b"\0", None, True),
+        (b"x" * 1024 + b"\0", "plain", False),
+        (b"x" * 1023 + b"<", "html", False),
+        (b"x" * 1024 + b"<", "plain", False),
+        (b"%PDF-1.4", None, True),
+        (b" %PDF-1.4", "plain", False),
+        (b"\xff\xfea\0", "plain", False),
+        (b"a\0", None, True),
+        *((bytes([code]), "plain" if code in b"\t\n\f\r\x1b" else None, code not in b"\t\n\f\r\x1b") for code in range(0x20)),
+        (b"\x20", "plain", False),
+        (b"\x7f", "plain", False),
+    ],
+)  # fmt: skip
+def test_the_first_1024_bytes_tell_text(body: bytes, kind: str | None, binary: bool) -> None:
+    """Binary bytes are those of WHATWG MIME Sniffing, section 3."""
+    assert content_kind(None, body) == kind
+    assert is_binary(body) is binary

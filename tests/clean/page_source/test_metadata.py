@@ -98,3 +98,24 @@ def test_bait_takes_no_time(bait: str) -> None:
 )
 def test_language_declared_by_the_root(html: str, code: str | None) -> None:
     assert language(html) == code
+
+
+@pytest.mark.parametrize(("before", "found"), [(0, True), (199_900, True), (200_001, False)])
+def test_the_head_of_a_page_is_its_first_200000_characters(before: int, found: bool) -> None:
+    html = "x" * before
+    assert (title(html + "<title>Owls</title>", {}) is not None) is found
+    assert (head_marks(html + "<meta name=a content=b>") == {"a": "b"}) is found
+    assert (language(html + "<html lang=en>") == "en") is found
+
+
+@pytest.mark.parametrize(
+    ("day", "latest", "found"),
+    [("1990-12-31", None, False), ("1991-01-01", None, True), ("2020-01-02", date(2020, 1, 1), False), ("2020-01-01", date(2020, 1, 1), True)],
+)  # fmt: skip
+def test_a_page_is_as_old_as_the_web_at_most(day: str, latest: date | None, found: bool) -> None:
+    assert (published("", {"date": day}, latest) is not None) is found
+
+
+@pytest.mark.parametrize("length", [499, 500, 501])
+def test_a_title_has_at_most_500_characters(length: int) -> None:
+    assert len(title("", {"og:title": "x" * length}) or "") == min(length, 500)

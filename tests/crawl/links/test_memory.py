@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import random
 import threading
@@ -20,6 +21,7 @@ from crawl.links.dump_memory import (
     machine_bytes,
     reserved,
 )
+from crawl.links.dump_windows import memory_bytes
 
 
 def test_readers_together_stay_under_the_limit_and_all_are_served(tmp_path: Path) -> None:
@@ -142,3 +144,59 @@ def _hold(num_bytes: int, limit_bytes: int, folder: Path, seconds: float) -> Non
     with reserved(num_bytes, limit_bytes, folder):
         (folder / "held").touch()
         time.sleep(seconds)
+
+
+def test_a_wait_is_reported_once_after_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: len(slept) / 10, sleep=slept.append)
+    monkeypatch.setattr(dump_memory, "time", clock)
+    pauses, reported = dump_memory._pauses("waiting"), []
+    for number in range(1, 300):
+        next(pauses)
+        reported += [number] * (len(caplog.records) - len(reported))
+    assert reported == [100]
+    assert {*slept} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("kept", "limit"),
+    [("100", 75), ("max", 3 << 30), ("", 3 << 30), (str(1 << 70), 3 << 30)],
+)
+def test_readers_have_three_quarters_of_the_machine_or_its_container(
+    kept: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{kept}\n")
+    monkeypatch.setattr(dump_memory, "CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(dump_memory.os, "sysconf", lambda name: 1 << 16)
+    assert ReadingConfig().limit_bytes() == limit
+    assert ReadingConfig(memory_bytes=5).limit_bytes() == 5
+
+
+@pytest.mark.parametrize(("num_bytes", "fits"), [(99, True), (100, True), (101, False)])
+def test_a_need_may_be_as_large_as_the_limit(num_bytes: int, fits: bool) -> None:
+    if fits:
+        dump_memory.require(num_bytes, 100)
+    else:
+        with pytest.raises(MemoryLimitError, match="memory_bytes=101"):
+            dump_memory.require(num_bytes, 100)
+
+
+@pytest.mark.parametrize(
+    ("num_mib", "num_units"), [(1, 1), (255, 1), (256, 1), (257, 2), (512, 2), (513, 3)]
+)
+def test_a_reservation_is_counted_in_units_of_256_mib(
+    num_mib: int, num_units: int, tmp_path: Path
+) -> None:
+    """Beside them is the file of the queue."""
+    with reserved(num_mib << 20, 0, tmp_path):
+        assert len([*tmp_path.iterdir()]) == num_units + 1
+        enlarge(num_units << 28)
+        assert len([*tmp_path.iterdir()]) == num_units + 1
+        with pytest.raises(MemoryLimitError):
+            enlarge((num_units << 28) + 1)
+
+
+def test_a_reader_needs_256_mib_beside_its_window() -> None:
+    assert memory_bytes(io.BytesIO(b"")) == 256 << 20

@@ -22,6 +22,7 @@ from clean.extract import ExtractConfig
 from corpus.errors import FatalError
 from corpus.storage.store import Store, open_store
 from crawl.fetch.settings import LARGEST_BODY_BYTES, FetchConfig
+from crawl.warc import records
 from crawl.warc.body import (
     STEP_BYTES,
     BodyDecoder,
@@ -324,3 +325,48 @@ def test_sniffing() -> None:
     assert looks_like_text(b"<html>\r\n\t\x0c\x1b")
     assert looks_like_text(b"\xff\xfe<\x00")
     assert not looks_like_text(b"\x89PNG\r\n\x1a\n\x00")
+
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("second", "reads"),
+    [
+        ((100, 10), 1),
+        ((99, 10), 2),  # before the end of the first
+        ((100 + 256 * KIB, 10), 1),
+        ((101 + 256 * KIB, 10), 2),
+        ((100, 8 * MIB - 90), 1),
+        ((100, 8 * MIB - 89), 2),
+    ],
+)
+def test_close_records_are_read_together(second: tuple[int, int], reads: int) -> None:
+    """With gaps up to 256 KiB, and up to 8 MiB at once. The first is at 10 and ends at 100."""
+    assert len(list(records._runs([(10, 90), second]))) == reads
+    assert [place for run in records._runs([(10, 90), second]) for place in run] == [
+        (10, 90),
+        second,
+    ]
+
+
+@pytest.mark.parametrize(("num_bytes", "whole"), [(32 * MIB, True), (32 * MIB + 1, False)])
+def test_a_record_has_at_most_32_mib(num_bytes: int, whole: bool) -> None:
+    member = gzip.compress(bytes(num_bytes), 1)
+    if whole:
+        assert len(records.first_member(member)) == num_bytes
+    else:
+        with pytest.raises(records.WarcError, match="more than"):
+            records.first_member(member)
+
+
+@pytest.mark.parametrize(
+    ("length", "read"), [("4", b"body"), ("3", b"bod"), ("0", b""), ("5", None), ("-1", None), ("", None), ("٤", None), ("4 ", b"body")]
+)  # fmt: skip
+def test_a_block_is_as_long_as_its_record_says(length: str, read: bytes | None) -> None:
+    data = f"WARC/1.0\r\nContent-Length: {length}\r\n\r\nbody".encode()
+    if read is None:
+        with pytest.raises(records.WarcError, match="content length"):
+            records.parse_record(data)
+    else:
+        assert records.parse_record(data).block == read
