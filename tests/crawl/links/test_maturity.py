@@ -194,3 +194,16 @@ def test_three_dumps_on_either_side_are_neighbours() -> None:
     # Of eight dumps in a row the fourth has three low ones before and three others behind it.
     far = {f"RS_2011-{n:02}": _statistics(0.11 if n < 4 else 0.9) for n in range(8)}
     assert [verdict.name for verdict in immature_among(far)] == ["RS_2011-03"]
+
+
+def test_scores_are_capped_at_1000_and_10000_values_wait() -> None:
+    statistics = ScoreStatistics()
+    statistics.add_scores([999, 1000, 1001, -999, -1000, -1001])
+    assert statistics.scores == {999: 1, 1000: 2, -999: 1, -1000: 2}
+    assert not statistics.truncated
+
+    waiting = ScoreStatistics()
+    waiting.add_scores(range(5_000, 15_000))
+    assert len(waiting.values) == 10_000
+    waiting.add_scores([15_000])
+    assert waiting.values == {1000: 10_001}
