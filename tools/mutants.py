@@ -39,7 +39,10 @@ MEMORY_BYTES = 16 << 30
 COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
 
 TESTS = {
-    "clean/filters/c4.py": ("tests/clean/test_borders.py", "tests/clean/filters/test_quality.py"),
+    "clean/filters/c4.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_quality.py",
+    ),
     "clean/filters/gopher.py": (
         "tests/clean/test_borders.py",
         "tests/clean/filters/test_gopher_borders.py",
@@ -58,11 +61,36 @@ TESTS = {
         "tests/clean/learned/test_containers.py",
         "tests/clean/learned/test_features.py",
     ),
-    "clean/normalize.py": ("tests/clean/test_borders.py", "tests/clean/test_normalize.py"),
+    "clean/normalize.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/test_normalize.py",
+    ),
     "clean/page_source/decode.py": (
         "tests/clean/test_borders.py",
         "tests/clean/page_source/test_decode.py",
     ),
+    "clean/filters/fineweb.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_quality.py",
+    ),
+    "clean/filters/personal.py": ("tests/clean/filters/test_personal.py",),
+    "clean/filters/quality.py": (
+        "tests/clean/test_borders.py",
+        "tests/clean/filters/test_quality.py",
+    ),
+    "clean/filters/wikipedia.py": ("tests/clean/filters/test_wikipedia.py",),
+    "clean/kept_share.py": ("tests/clean/test_kept_share.py",),
+    "clean/page_source/embedded.py": ("tests/clean/page_source/test_embedded.py",),
+    "clean/page_source/guess.py": ("tests/clean/page_source/test_guess.py",),
+    "clean/page_source/metadata.py": ("tests/clean/page_source/test_metadata.py",),
+    "clean/page_source/prescan.py": ("tests/clean/page_source/test_prescan.py",),
+    "clean/rewrite/code.py": ("tests/clean/rewrite/test_code_markup.py",),
+    "clean/rewrite/formulas.py": ("tests/clean/rewrite/test_formulas.py",),
+    "clean/rewrite/mathml.py": ("tests/clean/rewrite/test_formulas.py",),
+    "clean/soft_failures/addresses.py": ("tests/clean/soft_failures/test_soft_failures.py",),
+    "clean/soft_failures/repeats.py": ("tests/clean/test_repeats.py",),
+    "clean/soft_failures/rules.py": ("tests/clean/soft_failures/test_soft_failures.py",),
+    "clean/learned/hidden.py": ("tests/clean/learned/test_hidden.py",),
     "corpus/config.py": ("tests/corpus/test_config.py",),
     "corpus/credentials.py": ("tests/corpus/storage/test_credentials.py",),
     "corpus/durations.py": ("tests/corpus/test_durations.py",),
@@ -77,7 +105,10 @@ TESTS = {
     ),
     "corpus/markdown.py": ("tests/corpus/test_printable.py",),
     "corpus/printable.py": ("tests/corpus/test_printable.py",),
-    "corpus/run/funnel.py": ("tests/corpus/run/test_funnel.py", "tests/corpus/run/test_screen.py"),
+    "corpus/run/funnel.py": (
+        "tests/corpus/run/test_funnel.py",
+        "tests/corpus/run/test_screen.py",
+    ),
     "corpus/run/metrics.py": ("tests/corpus/run/test_metrics.py",),
     "corpus/run/progress.py": ("tests/corpus/run/test_progress.py",),
     "corpus/run/screen.py": (
@@ -136,6 +167,44 @@ TESTS = {
         "tests/crawl/test_borders.py",
         "tests/crawl/warc/test_codings.py",
         "tests/crawl/warc/test_warc.py",
+    ),
+    "crawl/links/dump_memory.py": ("tests/crawl/links/test_memory.py",),
+    "crawl/links/maturity.py": ("tests/crawl/links/test_maturity.py",),
+    "crawl/links/judge.py": (
+        "tests/crawl/links/test_link_borders.py",
+        "tests/crawl/links/test_links.py",
+    ),
+    "crawl/links/select.py": (
+        "tests/crawl/links/test_link_borders.py",
+        "tests/crawl/links/test_links.py",
+    ),
+    "crawl/links/rows.py": (
+        "tests/crawl/links/test_rows.py",
+        "tests/crawl/links/test_submissions.py",
+    ),
+    "crawl/links/xz_blocks.py": ("tests/crawl/links/test_windows.py",),
+    "crawl/plan.py": ("tests/crawl/test_plan.py",),
+    "crawl/captures/cdx_server.py": ("tests/crawl/captures/test_captures.py",),
+    "crawl/captures/choice.py": ("tests/crawl/captures/test_captures.py",),
+    "crawl/captures/index.py": ("tests/crawl/captures/test_captures.py",),
+    "crawl/fetch/chain_cookies.py": ("tests/crawl/fetch/test_chain_cookies.py",),
+    "crawl/fetch/walls.py": ("tests/crawl/fetch/test_walls.py",),
+    "crawl/fetch/network/body_budget.py": ("tests/crawl/fetch/network/test_limits.py",),
+    "crawl/fetch/network/wire.py": (
+        "tests/crawl/fetch/network/test_limits.py",
+        "tests/crawl/fetch/network/test_wire.py",
+    ),
+    "crawl/fetch/pace/frontier.py": ("tests/crawl/fetch/test_frontier.py",),
+    "crawl/fetch/permission/aged_cache.py": ("tests/crawl/fetch/permission/test_aged_cache.py",),
+    "crawl/rights/structured_fields.py": (
+        "tests/crawl/rights/test_structured_fields.py",
+        "tests/crawl/rights/test_conformance.py",
+    ),
+    "crawl/warc/kind.py": ("tests/clean/test_document.py",),
+    "crawl/warc/members.py": ("tests/crawl/warc/test_members.py",),
+    "crawl/warc/records.py": (
+        "tests/crawl/warc/test_warc.py",
+        "tests/crawl/warc/test_members.py",
     ),
     "dedup/config.py": ("tests/dedup/test_settings.py",),
     "dedup/contamination/common_speech.py": (
@@ -199,7 +268,10 @@ TESTS = {
     ),
     "dedup/near_duplicates/survivor_steps.py": ("tests/dedup/near_duplicates/test_components.py",),
     "dedup/near_duplicates/survivors_config.py": ("tests/dedup/test_settings.py",),
-    "dedup/passage_spans.py": ("tests/dedup/test_goldens.py", "tests/dedup/test_passages.py"),
+    "dedup/passage_spans.py": (
+        "tests/dedup/test_goldens.py",
+        "tests/dedup/test_passages.py",
+    ),
     "dedup/passages_config.py": ("tests/dedup/test_settings.py",),
     "dedup/sentences.py": ("tests/dedup/test_sentences.py",),
     "dedup/words.py": (
@@ -208,7 +280,10 @@ TESTS = {
         "tests/dedup/test_words.py",
         "tests/dedup/test_folding.py",
     ),
-    "shards/pin_tokenizer.py": ("tests/shards/test_borders.py", "tests/shards/test_tokenizer.py"),
+    "shards/pin_tokenizer.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_tokenizer.py",
+    ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/best_fit.py": ("tests/shards/test_packing.py",),
     "shards/stream/blocks.py": ("tests/shards/test_reader.py",),
@@ -217,20 +292,41 @@ TESTS = {
         "tests/shards/test_by_weight.py",
     ),
     "shards/stream/cache.py": ("tests/shards/test_cache.py",),
-    "shards/stream/epochs.py": ("tests/shards/test_borders.py", "tests/shards/test_order.py"),
-    "shards/stream/file_layout.py": ("tests/shards/test_cache.py", "tests/shards/test_goldens.py"),
+    "shards/stream/epochs.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_order.py",
+    ),
+    "shards/stream/file_layout.py": (
+        "tests/shards/test_cache.py",
+        "tests/shards/test_goldens.py",
+    ),
     "shards/stream/local_files.py": ("tests/shards/test_reader.py",),
     "shards/stream/mixture.py": ("tests/shards/test_mixture.py",),
-    "shards/stream/order.py": ("tests/shards/test_goldens.py", "tests/shards/test_order.py"),
+    "shards/stream/order.py": (
+        "tests/shards/test_goldens.py",
+        "tests/shards/test_order.py",
+    ),
     "shards/stream/packing.py": (
         "tests/shards/test_goldens.py",
         "tests/shards/test_packed_order.py",
         "tests/shards/test_packing.py",
     ),
-    "shards/stream/row_groups.py": ("tests/shards/test_reader.py", "tests/shards/test_cache.py"),
-    "shards/stream/selection.py": ("tests/shards/test_borders.py", "tests/shards/test_mixture.py"),
-    "shards/stream/sources.py": ("tests/shards/test_borders.py", "tests/shards/test_mixture.py"),
-    "shards/stream/tokens.py": ("tests/shards/test_reader.py", "tests/shards/test_states.py"),
+    "shards/stream/row_groups.py": (
+        "tests/shards/test_reader.py",
+        "tests/shards/test_cache.py",
+    ),
+    "shards/stream/selection.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_mixture.py",
+    ),
+    "shards/stream/sources.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_mixture.py",
+    ),
+    "shards/stream/tokens.py": (
+        "tests/shards/test_reader.py",
+        "tests/shards/test_states.py",
+    ),
     "shards/tokenizer/byte_spelling.py": ("tests/shards/test_tokenizer_forms.py",),
     "shards/tokenizer/document_check.py": (
         "tests/shards/test_borders.py",
@@ -246,7 +342,10 @@ TESTS = {
     ),
     "shards/tokenizer/vocabulary_files.py": ("tests/shards/test_vocabulary.py",),
     "shards/tokenizer_sample.py": ("tests/shards/test_borders.py",),
-    "shards/write_step.py": ("tests/shards/test_borders.py", "tests/shards/test_goldens.py"),
+    "shards/write_step.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_goldens.py",
+    ),
     "train/checkpoints/record.py": (
         "tests/train/gpt2/test_sizes.py",
         "tests/train/checkpoints/test_checkpoint.py",
@@ -280,7 +379,10 @@ TESTS = {
     "train/machine/stragglers.py": ("tests/train/machine/test_places.py",),
     "train/monitoring/divergence.py": ("tests/train/monitoring/test_watches.py",),
     "train/monitoring/meter.py": ("tests/train/monitoring/test_watches.py",),
-    "train/optimizer.py": ("tests/train/test_goldens.py", "tests/train/test_optimizer.py"),
+    "train/optimizer.py": (
+        "tests/train/test_goldens.py",
+        "tests/train/test_optimizer.py",
+    ),
     "train/scores/logprobs.py": (
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
@@ -309,7 +411,13 @@ TESTS = {
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_held_out.py",
     ),
-    "train/sweep.py": ("tests/train/scores/test_small_parts.py", "tests/train/test_sweep.py"),
+    "train/sweep.py": (
+        "tests/train/scores/test_small_parts.py",
+        "tests/train/test_sweep.py",
+    ),
+    "webtext/look/text_marks.py": ("tests/webtext/look/test_look_answers.py",),
+    "webtext/proof/merkle.py": ("tests/webtext/test_proof.py",),
+    "webtext/proof/minisign.py": ("tests/webtext/test_proof.py",),
 }
 """Modules without a clock or a network, and the tests that hold each of them."""
 

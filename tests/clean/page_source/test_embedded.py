@@ -207,3 +207,39 @@ def test_short_paragraphs_of_the_text_are_part_of_it() -> None:
 )
 def test_addresses_in_angle_brackets_are_no_markup(text: str, plain: bool) -> None:
     assert is_plain(text) == plain
+
+
+def sentence(num_words: int, name: str = "w") -> str:
+    return f"The {' '.join(f'{name}{number}' for number in range(num_words - 2))} end."
+
+
+@pytest.mark.parametrize(("num_words", "found"), [(49, False), (50, True), (51, True)])
+def test_an_embedded_text_has_fifty_words(num_words: int, found: bool) -> None:
+    html = f"<script type=application/ld+json>{json.dumps({'articleBody': sentence(num_words)})}</script>"
+    assert (embedded_text(html) != "") is found
+
+
+@pytest.mark.parametrize(("num_words", "found"), [(7, False), (8, True)])
+def test_a_list_is_chosen_for_its_strings_of_eight_words(num_words: int, found: bool) -> None:
+    """The other list has more text, in strings of seven words."""
+    state = {
+        "a": [sentence(num_words, f"a{n}") for n in range(10)],
+        "b": [sentence(7, f"longer{n}") for n in range(20)],
+    }
+    text = embedded_text(f"<script type=application/json>{json.dumps(state)}</script>")
+    assert ("a0" in text, text != "") == (found, found)
+
+
+@pytest.mark.parametrize(("depth", "found"), [(0, True), (59, True), (60, True), (61, False)])
+def test_a_state_is_read_sixty_levels_deep(depth: int, found: bool) -> None:
+    state: object = sentence(60)
+    for _ in range(depth):
+        state = [state]
+    text = embedded_text(f"<script type=application/json>{json.dumps({'a': state})}</script>")
+    # The object around it is a level, and so is the text.
+    assert (text != "") is (depth < 60)
+    body: object = {"articleBody": sentence(60)}
+    for _ in range(depth):
+        body = [body]
+    html = f"<script type=application/ld+json>{json.dumps(body)}</script>"
+    assert (embedded_text(html) != "") is found

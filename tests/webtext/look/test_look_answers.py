@@ -13,6 +13,7 @@ from tests.support import document_corpus
 from webtext.look import command
 from webtext.look.full_text import FullTextIndex
 from webtext.look.labels import Labels, precision_by_similarity, remove_answers
+from webtext.look.text_marks import coloured_tokens, with_cuts, word_diff
 from webtext.takedown.batch import remove_from_batch
 
 
@@ -87,3 +88,32 @@ def test_the_printed_host_is_the_one_that_is_served() -> None:
     hosts = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "[::1]"}
     hosts |= {"fd00::2": "[fd00::2]", "corpus.example.org": "corpus.example.org"}
     assert {host: command._in_address(host) for host in hosts} == hosts
+
+
+def test_the_first_3000_words_are_compared() -> None:
+    words = [f"w{number} " for number in range(3001)]
+    left, right = word_diff("".join(words), "".join(words[:3000]) + "other")
+    assert [(piece.mark, piece.text.count(" ")) for piece in (*left, *right)] == [("", 3000)] * 2
+    left, right = word_diff("".join(words[:2999]) + "one", "".join(words[:2999]) + "other")
+    assert [piece.mark for piece in (*left, *right)] == ["", "removed", "", "added"]
+
+
+def test_tokens_have_four_colours_in_turn() -> None:
+    marks = [piece.mark for piece in coloured_tokens([b"a"] * 9)]
+    assert marks == ["t0", "t1", "t2", "t3"] * 2 + ["t0"]
+    assert [piece.text for piece in coloured_tokens([b"\x0a\xff", "é".encode()])] == [
+        "⟨0a⟩⟨ff⟩",
+        "é",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "pieces"),
+    [([], [("abcdef", "")]), ([(0, 2)], [("ab", "cut"), ("cdef", "")]), ([(4, 6), (1, 3)], [("a", ""), ("bc", "cut"), ("d", ""), ("ef", "cut")]),
+     ([(1, 1)], [("a", ""), ("bcdef", "")])],
+)  # fmt: skip
+def test_cuts_are_marked_in_their_order(
+    cuts: list[tuple[int, int]], pieces: list[tuple[str, str]]
+) -> None:
+    marked = with_cuts("abcdef", [{"start": start, "end": end} for start, end in cuts])
+    assert [tuple(piece) for piece in marked] == pieces
