@@ -180,6 +180,7 @@ class Dispatcher:
     def add_rows(self, key: str, rows: Sequence[int], *, ready_at: float = 0.0) -> None:
         """Add rows of one pace key without a request so far, best first."""
         self.frontier.add(key, rows, ready_at=ready_at)
+        self._wake.set()
 
     def expect(self, shard: int, num_links: int, quiet_until: float = 0.0) -> None:
         """Count links of a shard before they are added.
@@ -213,6 +214,7 @@ class Dispatcher:
         job.attempts, job.num_tries = resume.attempts, resume.num_tries
         self._retrying[link.doc_id] = (resume.attempts, resume.num_tries, resume.not_before)
         self.frontier.push(key, job, not_before=resume.not_before)
+        self._wake.set()
 
     def set_pace(
         self,

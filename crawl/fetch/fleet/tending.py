@@ -46,7 +46,8 @@ LOOK_S = 1.0
 REMOTE_LOOK_S = 10.0
 # Seconds in which all other workers look, their slow requests to the store included.
 JOIN_S = 1.5 * REMOTE_LOOK_S
-# Seconds until the next look after another worker changed the roster first.
+# Seconds until the next look after another worker changed the roster first, and on a local corpus
+# until the first looks of a worker without links left.
 AGAIN_S = 0.2
 WEIGH_S = 60.0
 # Pages per second of a worker (docs/crawl.md), to estimate the time left.
@@ -163,17 +164,34 @@ class Tender:
             # The others divide the pace of addresses by one more worker from their next look on.
             await asyncio.sleep(JOIN_S)
 
-        pause_s = LOOK_S
+        pause_s = AGAIN_S / 2 if is_local else LOOK_S
         while not self.is_finished:
             if await self.look() < LOOK_S:
                 await asyncio.sleep(AGAIN_S * (1 + random.random()))
                 continue
+
             # Soon after a change, since it often allows the next one; ever later while idle.
             if self.has_changed:
-                pause_s = LOOK_S
+                pause_s = AGAIN_S if is_local and self.is_idle else LOOK_S
             else:
                 pause_s = min(longest_s, 2 * pause_s) if self.is_idle else longest_s
-            await asyncio.sleep(pause_s)
+            if is_local and not self.is_idle:
+                pause_s = await self._work(pause_s)
+            else:
+                await asyncio.sleep(pause_s)
+
+    async def _work(self, longest_s: float) -> float:
+        """Wait while there are links to fetch, for `longest_s` at most.
+
+        Returns a pause, of which twice as much passes before the look after the next one. A batch's
+        last page would otherwise be followed by two or three seconds in which nothing happens.
+        """
+        until = self._clock() + longest_s
+        while (left_s := until - self._clock()) > 0:
+            await asyncio.sleep(min(left_s, AGAIN_S / 2))
+            if self.is_idle:
+                return AGAIN_S / 2
+        return longest_s
 
     async def _is_alone(self) -> bool:
         """True if no other worker is in the roster now."""
