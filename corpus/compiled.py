@@ -46,10 +46,17 @@ def compiler(**options: Any) -> Callable[[F], F]:
 
     def compiled(function: F) -> F:
         result = _cached(function, options)
+        # Before its first loop numba imports every installed package that extends it: awkward, which
+        # comes with the tokenizer's library, takes .6 s. These loops know arrays and numbers alone.
+        result._compilation_chain_init_hook = _no_extensions  # type: ignore[attr-defined]
         FUNCTIONS[f"{function.__module__}.{function.__qualname__}"] = result
         return result
 
     return compiled
+
+
+def _no_extensions() -> None:
+    pass
 
 
 def _cached(function: F, options: dict[str, Any]) -> F:

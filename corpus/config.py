@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from corpus.attribute_docs import attribute_docs
 from corpus.errors import ConfigError
 
 ENV_PREFIX = "WEBTEXT_"
@@ -39,7 +40,6 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         allow_inf_nan=False,
     )
@@ -133,7 +133,8 @@ def describe(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]
             if field.is_required()
             else toml_value(field.get_default(call_default_factory=True))
         )
-        yield key, default, " ".join((field.description or "").split())
+        meaning = field.description or attribute_docs(model).get(name, "")
+        yield key, default, " ".join(meaning.split())
 
 
 def given(config: Section, prefix: str) -> Iterator[tuple[str, Any, bool]]:

@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NoReturn
 
 from corpus.config import Section, describe
@@ -21,10 +22,19 @@ CORPUS_VARIABLE = "WEBTEXT_CORPUS"
 
 _index_names: ContextVar[Mapping[str, str] | None] = ContextVar("_index_names", default=None)
 _hands_over: ContextVar[bool] = ContextVar("_hands_over", default=False)
+# An epilog that is written when help is shown: the settings' meanings are read from source files.
+_LATER = "settings"
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports wrong use in one line, like every other error."""
+
+    settings_help: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.epilog is _LATER and self.settings_help is not None:
+            self.epilog = self.settings_help()
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}{self._advice(message)}; see --help")
@@ -102,7 +112,7 @@ def parser(
     return result
 
 
-def bare_parser(prog: str, description: str) -> argparse.ArgumentParser:
+def bare_parser(prog: str, description: str) -> _Parser:
     """Create a parser without options. It reports wrong use in one line."""
     return _Parser(
         prog=program(prog),
@@ -189,15 +199,16 @@ def _add_tasks(result: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_settings_help(result: argparse.ArgumentParser, model: type[Section], stage: str) -> None:
+def _add_settings_help(result: _Parser, model: type[Section], stage: str) -> None:
     """List the common settings below --help, and all of them below --help-all."""
-    result.epilog = _settings_help(model, stage, only=model.common)
+    result.epilog = _LATER
+    result.settings_help = partial(_settings_help, model, stage, only=model.common)
     result.add_argument(
         "--help-all",
         action=_HelpAll,
         nargs=0,
         default=argparse.SUPPRESS,
-        epilog=_settings_help(model, stage),
+        epilog=partial(_settings_help, model, stage),
         help="show this help with every setting and exit",
     )
 
@@ -205,12 +216,12 @@ def _add_settings_help(result: argparse.ArgumentParser, model: type[Section], st
 class _HelpAll(argparse.Action):
     """Prints the help with another epilog and exits."""
 
-    def __init__(self, *args: Any, epilog: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, epilog: Callable[[], str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._epilog = epilog
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        parser.epilog = self._epilog
+        parser.epilog = self._epilog()
         parser.print_help()
         parser.exit()
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawl.fetch.network.body_budget import BodyBudget
-from crawl.fetch.network.resolver import Resolver
 from crawl.fetch.settings import FetchConfig
 from crawl.outcomes import Reason
 from crawl.warc.body import content_type
+
+if TYPE_CHECKING:
+    # It imports aiohttp, .4 s that an import of WARC files does without.
+    from crawl.fetch.network.resolver import Resolver
 
 # Key of a request's `Permit` in its meta.
 PERMIT = "permit"

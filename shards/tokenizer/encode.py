@@ -206,12 +206,9 @@ class FastEncoder:
             self._renew()
         self._bytes_left -= texts.nbytes
 
-        # Workers are processes already, one a core.
-        layout = self._library.encode_batch(texts.to_pylist(), parallel=False).layout
-        offsets = np.asarray(layout.offsets.data)
-        ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
-
-        return ids.astype(np.uint32, copy=False), np.diff(offsets).astype(np.int64, copy=False)
+        # One text at a time: a batch comes as an array of `awkward`, and importing that takes .6 s.
+        rows = [self._library.encode(text) for text in texts.to_pylist()]
+        return np.concatenate(rows), np.array([len(row) for row in rows], np.int64)
 
     def _renew(self) -> None:
         import gigatoken

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
 from typing import Any
@@ -84,15 +84,16 @@ class Vocabulary:
         """Bytes of each token of a byte-level vocabulary to its id, added tokens apart."""
         added = {token["content"] for token in self._added_tokens} | {self.end_of_text_token}
         return {
-            unspell(token): index for token, index in self.token_ids.items() if token not in added
+            self._unspelled(token): index
+            for token, index in self.token_ids.items()
+            if token not in added
         }
 
     @cached_property
     def merges(self) -> tuple[tuple[bytes, bytes], ...]:
         """Merges of a byte-level vocabulary by rank."""
-        spelled = _merge_pairs(self.document["model"])
-        parts = {part: unspell(part) for pair in spelled for part in pair}
-        return tuple((parts[left], parts[right]) for left, right in spelled)
+        unspelled = self._unspelled
+        return tuple([(unspelled(left), unspelled(right)) for left, right in self._merge_pairs])
 
     @cached_property
     def token_bytes(self) -> dict[int, bytes]:
@@ -123,7 +124,7 @@ class Vocabulary:
 
         model = dict(self.document["model"])
         if "merges" in model:
-            model["merges"] = _merge_pairs(model)
+            model["merges"] = self._merge_pairs
         decisive = {
             "end_of_text": self.end_of_text,
             "added_tokens": sorted(self._added_tokens, key=lambda token: token["id"]),
@@ -139,6 +140,17 @@ class Vocabulary:
     def to_json(self) -> str:
         """The whole document, as it is pinned and as Hugging Face reads it."""
         return json.dumps(self.document, ensure_ascii=False)
+
+    @cached_property
+    def _merge_pairs(self) -> list[tuple[str, ...]]:
+        """Merges as pairs; older files write "left right"."""
+        merges = self.document["model"].get("merges", ())
+        return [tuple(each.split(" ") if isinstance(each, str) else each) for each in merges]
+
+    @cached_property
+    def _unspelled(self) -> Callable[[str], bytes]:
+        """`unspell` with a memory: a token is a part of several merges."""
+        return cache(unspell)
 
     @cached_property
     def encoder_json(self) -> str:
@@ -157,7 +169,7 @@ class Vocabulary:
                 for index, (piece, score) in enumerate(model["vocab"])
             ]
         else:
-            parts = {part for pair in _merge_pairs(model) for part in (*pair, "".join(pair))}
+            parts = {part for pair in self._merge_pairs for part in (*pair, "".join(pair))}
             kept = parts | {model.get("unk_token")}
             model["vocab"] = {
                 token: index
@@ -203,7 +215,7 @@ class Vocabulary:
     def _gpt2_fingerprint(self) -> str:
         by_id = {index: token for token, index in self.token_ids.items()}
         tokens = [
-            b"" if index == self.end_of_text else unspell(by_id[index])
+            b"" if index == self.end_of_text else self._unspelled(by_id[index])
             for index in range(self.size)
         ]
         digest = xxh3_128(f"byte-level gpt2-split {self.end_of_text}\n".encode())
@@ -260,7 +272,8 @@ def from_merges(merges: Sequence[tuple[bytes, bytes]]) -> Vocabulary:
     """A vocabulary numbered as GPT-2's: 256 bytes, one id per merge in order, then end-of-text."""
     tokens = [bytes([byte]) for byte in BYTE_ORDER] + [left + right for left, right in merges]
     vocab = {spell(token): index for index, token in enumerate(dict.fromkeys(tokens))}
-    pairs = ((spell(left), spell(right)) for left, right in merges)
+    spelled = cache(spell)
+    pairs = ((spelled(left), spelled(right)) for left, right in merges)
     document = byte_level_document(vocab, pairs, {END_OF_TEXT: len(vocab)})
     return Vocabulary(document, "merges")
 
@@ -330,13 +343,6 @@ def _with_stable_ids(document: Mapping[str, Any], source: str) -> Mapping[str, A
 
     vocab = dict(sorted({**known, **new}.items(), key=lambda entry: entry[1]))
     return {**document, "model": {**model, "vocab": vocab}}
-
-
-def _merge_pairs(model: Mapping[str, Any]) -> list[list[str]]:
-    """Merges as pairs; older files write "left right"."""
-    return [
-        each.split(" ") if isinstance(each, str) else list(each) for each in model.get("merges", ())
-    ]
 
 
 def _frame(post_processor: Mapping[str, Any]) -> tuple[list[int], list[int]]:
