@@ -14,6 +14,7 @@ Answers are msgpack, not pickle: after hostile bytes a process may send data, ne
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import resource
@@ -257,6 +258,8 @@ def serve() -> None:
     module, _, name = sys.argv[1].partition(":")
     function = getattr(importlib.import_module(module), name)(_receive(requests, None).decode())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Libraries and models stay: a full collection would walk through all of them.
+    gc.freeze()
     # Relative to the memory in use, so that a page is not charged for the libraries.
     _limit_memory(_address_space() + (config.memory_mb << 20))
 

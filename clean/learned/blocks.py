@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clean.learned import markup
-from clean.learned.compiled import compiled
+from clean.learned.compiled import compiled_without_arrays
 from clean.learned.layout import (
     AT_BLOCKS,
     AT_BREAK,
@@ -195,7 +195,7 @@ def state() -> State:
     )
 
 
-@compiled
+@compiled_without_arrays
 def scan(
     data: Any,
     tables: Any,
