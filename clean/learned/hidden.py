@@ -66,6 +66,7 @@ _HIDING: Final = (
         re.compile(_SHOWN + rb"|[^-\w]color\s*:\s*(?!transparent)[\w#]", re.I),
     ),
 )
+_HIDING_WORDS: Final = frozenset(word for word, *_ in _HIDING)
 _SELECTOR = re.compile(rb"\s*([.#])([A-Za-z][\w-]{2,60})\s*")
 
 
@@ -167,7 +168,10 @@ def _style_sheets(source: bytes) -> Iterator[tuple[int, int]]:
 
 def _hidden_selectors(sheet: bytes) -> Iterator[tuple[bytes, re.Pattern[bytes]]]:
     """Single selectors of hiding rules outside of media queries, and what shows them again."""
+    present = {word for word in _HIDING_WORDS if word in sheet}
     for word, declaration, shows in _HIDING:
+        if word not in present:
+            continue
         depth = done = position = 0
         for _ in range(MAX_RULES):
             position = sheet.find(word, position + 1)

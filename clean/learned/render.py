@@ -68,8 +68,8 @@ class Renderer:
     def text(self, keep: np.ndarray) -> str:
         pieces: list[str] = []
         previous: list[int] | None = None
-        for block in np.flatnonzero(keep).tolist():
-            place = self._page.place[block].tolist()
+        kept = np.flatnonzero(keep)
+        for block, place in zip(kept.tolist(), self._page.place[kept].tolist(), strict=True):
             row = self._rows.get(place[ROW])
             if row is not None and previous is not None and previous[ROW] == place[ROW]:
                 continue  # the whole row was written with its first block

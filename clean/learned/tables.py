@@ -61,38 +61,37 @@ def data_rows(page: PageBlocks) -> dict[int, Row]:
         return {}
 
     rows: dict[int, Row] = {}
+    # Lists: single numbers of an array take three times as long.
+    parents = page.parents.tolist()
     is_cell = (page.element_tags == TAG_TD) | (page.element_tags == TAG_TH)
     for element in np.flatnonzero(is_cell).tolist():
-        parent = int(page.parents[element])
-        rows.setdefault(parent + 1, Row()).cells.append(element + 1)
+        rows.setdefault(parents[element] + 1, Row()).cells.append(element + 1)
 
-    for block in np.flatnonzero(page.place[:, CELL]).tolist():
-        row = rows.get(int(page.place[block, ROW]))
+    in_cells = np.flatnonzero(page.place[:, CELL])
+    places = page.place[in_cells][:, [ROW, CELL]].tolist()
+    sizes = page.counts[in_cells, WORDS].tolist()
+    for block, (number, cell), words in zip(in_cells.tolist(), places, sizes, strict=True):
+        row = rows.get(number)
         if row is not None:
-            cell = int(page.place[block, CELL])
             row.blocks_of.setdefault(cell, []).append(block)
-            row.most_words = max(row.most_words, int(page.counts[block, WORDS]))
+            row.most_words = max(row.most_words, words)
 
     found = {number: row for number, row in rows.items() if row.holds_data()}
     if found:
         # A row of one field is data as well where others of its table are.
-        tables = {int(page.parents[number - 1]) for number in found}
-        plain = Counter(
-            int(page.parents[number - 1]) for number, row in rows.items() if row.is_plain()
-        )
-        others = Counter(
-            int(page.parents[number - 1]) for number, row in rows.items() if row.blocks_of
-        )
+        tables = {parents[number - 1] for number in found}
+        plain = Counter(parents[number - 1] for number, row in rows.items() if row.is_plain())
+        others = Counter(parents[number - 1] for number, row in rows.items() if row.blocks_of)
 
         def mostly_data(number: int) -> bool:
-            table = int(page.parents[number - 1])
+            table = parents[number - 1]
             return 2 * plain[table] >= others[table]
 
         found |= {
             number: row
             for number, row in rows.items()
             if number not in found
-            and int(page.parents[number - 1]) in tables
+            and parents[number - 1] in tables
             and (row.is_plain() or (mostly_data(number) and _is_listed(page, row)))
         }
         _set_fields(page, rows)
@@ -139,6 +138,9 @@ def _spans(page: PageBlocks, cell: int) -> tuple[int, int]:
     """(columns, rows) spanned by a cell."""
     start = int(page.element_starts[cell])
     end = page.source.find(b">", start, start + 2000)
+    # Most cells span nothing, and the pattern would be tried at each byte of their tags.
+    if end < 0 or b"span" not in page.source[start:end].lower():
+        return 1, 1
     spans = {name.lower(): int(value) for name, value in _SPAN.findall(page.source, start, end)}
     width, height = spans.get(b"col", 1), spans.get(b"row", 1)
     return min(max(width, 1), MAX_SPAN), min(max(height, 1), MAX_SPAN)

@@ -23,6 +23,7 @@ _ATTRIBUTE = re.compile(r"([a-z:_-]{1,40})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,2000})", re.I)
 _ROOT = re.compile(r"<html(?=[\s/])[^<>]{1,2000}>", re.I)
 _LANGUAGE = re.compile(r"\s(?:xml:)?lang\s*=\s*[\"']?\s*([a-z]{2,3})(?![a-z])", re.I)
+_JSON_KEY = '"datePublished"'
 _JSON_DATE = re.compile(r"\"datePublished\"\s{0,5}:\s{0,5}\"([^\"]{4,40})\"")
 _TIME = re.compile(r"<time\s[^<>]{0,300}?datetime\s*=\s*[\"']?([0-9T:.+Z -]{8,40})", re.I)
 _DATE = re.compile(r"\s*(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)")
@@ -89,7 +90,12 @@ def language(html: str) -> str | None:
 def published(html: str, marks: dict[str, str], latest: date | None) -> date | None:
     """The day of publication, not before the web and not after `latest` (the day of the fetch)."""
     texts = [marks[key] for key in _DATE_KEYS if key in marks]
-    texts += [match[1] for pattern in (_JSON_DATE, _TIME) if (match := pattern.search(html))]
+    # A search for a string is twice as fast as that of a pattern beginning with it.
+    if (key := html.find(_JSON_KEY)) >= 0 and (stated := _JSON_DATE.search(html, key)):
+        texts.append(stated[1])
+    if shown := _TIME.search(html):
+        texts.append(shown[1])
+
     for text in texts:
         found = parse_date(text)
         if found and found >= EARLIEST and (latest is None or found <= latest):

@@ -11,12 +11,24 @@ import re
 from collections.abc import Iterator
 
 _MENTION = re.compile(rb"charset|<\?xml", re.I)
-_SPACE = b"\t\n\f\r "
 _META = re.compile(rb"<meta[\t\n\f\r /]", re.I)
 _TAG = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
 _OTHER_MARKUP = re.compile(rb"<[!/?]")
 _XML = re.compile(
     rb"\s{0,64}<\?xml[\t\n\f\r ][^>]*?\bencoding[\x00-\x20]*=[\x00-\x20]*(?:\"([^\">]*)\"|'([^'>]*)')"
+)
+# "Get an attribute" of the standard. A quotation mark that nothing closes, or a tag without an end,
+# is no match: it goes on to the end of the bytes.
+_VALUE = rb"\"[^\"]*+\"|'[^']*+'|(?![\"'])[^\t\n\f\r >]*+"
+_ONE = rb"[\t\n\f\r /]*+%s[\t\n\f\r ]*+(?:=[\t\n\f\r ]*+(?:%s)|(?!=))"
+_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
+_REST_OF_TAG = re.compile(rb"(?:" + _ONE % (_NAME, _VALUE) + rb")*+[\t\n\f\r /]*+>")
+_ATTRIBUTE = re.compile(
+    _ONE
+    % (
+        rb"(" + _NAME + rb")",
+        rb"\"([^\"]*+)\"|'([^']*+)'|(?![\"'])([^\t\n\f\r >]*+)",
+    )
 )
 _RAW_TEXT = re.compile(
     rb"<(script|style|title|textarea|noscript|xmp|iframe)(?=[\t\n\f\r />])", re.I
@@ -46,14 +58,17 @@ def declared_labels(start: bytes) -> Iterator[str]:
             position = len(start) if end < 0 else end + 3
         elif _META.match(start, position):
             within_raw_text = position < raw_text_end
-            attributes, position = _attributes(start, position + len(b"<meta"))
-            label = _meta_label(attributes)
+            place = position + len(b"<meta")
+            rest = _REST_OF_TAG.match(start, place)
+            position = rest.end() if rest else len(start)
+            label = _meta_label(_attributes(start[place : position - 1])) if rest else None
             if label is not None and within_raw_text:
                 last.append(label)
             elif label is not None:
                 yield label
         elif tag := _TAG.match(start, position):
-            _, position = _attributes(start, tag.end())
+            rest = _REST_OF_TAG.match(start, tag.end())
+            position = rest.end() if rest else len(start)
             if raw := _RAW_TEXT.match(start, tag.start()):
                 raw_text_end = max(raw_text_end, start.find(b"</" + raw[1], position))
         elif _OTHER_MARKUP.match(start, position):
@@ -82,48 +97,9 @@ def _label(value: bytes) -> str:
     return value.decode("latin-1").strip().lower()
 
 
-def _attributes(start: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
-    """(attributes of the tag from `position` on, position behind the tag).
-
-    The first of a name counts. A tag cut off by the end of the bytes has none.
-    """
+def _attributes(tag: bytes) -> dict[bytes, bytes]:
+    """The attributes in a tag behind its name; the first of a name counts."""
     found: dict[bytes, bytes] = {}
-    while True:
-        while position < len(start) and start[position] in _SPACE + b"/":
-            position += 1
-        if position >= len(start):
-            return {}, position
-        if start[position] == ord(">"):
-            return found, position + 1
-
-        name_start = position
-        while position < len(start) and start[position] not in _SPACE + b"/>":
-            if start[position] == ord("=") and position > name_start:
-                break
-            position += 1
-
-        name = start[name_start:position].lower()
-        position = _skip_space(start, position)
-        value = b""
-        if start[position : position + 1] == b"=":
-            value, position = _value(start, _skip_space(start, position + 1))
-        found.setdefault(name, value)
-
-
-def _value(start: bytes, position: int) -> tuple[bytes, int]:
-    """(attribute value at `position`, position behind it)."""
-    quote = start[position : position + 1]
-    if quote in (b'"', b"'"):
-        end = start.find(quote, position + 1)
-        return (b"", len(start)) if end < 0 else (start[position + 1 : end], end + 1)
-
-    end = position
-    while end < len(start) and start[end] not in _SPACE + b">":
-        end += 1
-    return start[position:end], end
-
-
-def _skip_space(start: bytes, position: int) -> int:
-    while position < len(start) and start[position] in _SPACE:
-        position += 1
-    return position
+    for name, *values in _ATTRIBUTE.findall(tag):
+        found.setdefault(name.lower(), b"".join(values))
+    return found

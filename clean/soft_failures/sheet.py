@@ -182,10 +182,11 @@ def _lines(
     places = page.place[first][:, [START, END, IN_HEADING]].tolist()
     sizes = page.counts[first, WORDS].tolist()
 
+    text = page.text.tobytes()
     for (start, end, heading), words, link in zip(
         places, sizes, linked[first].tolist(), strict=True
     ):
-        raw = page.text[start : min(end, start + min(left, MAX_LINE_BYTES))].tobytes()
+        raw = text[start : min(end, start + min(left, MAX_LINE_BYTES))]
         # White space is collapsed already, but for the lines of preformatted text.
         lines.append(raw.replace(b"\n", b" "))
         budget -= words
