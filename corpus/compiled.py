@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import entrypoints
 
 from corpus.compiled_registry import FUNCTIONS
 
@@ -46,17 +47,29 @@ def compiler(**options: Any) -> Callable[[F], F]:
 
     def compiled(function: F) -> F:
         result = _cached(function, options)
-        # Before its first loop numba imports every installed package that extends it: awkward, which
-        # comes with the tokenizer's library, takes .6 s. These loops know arrays and numbers alone.
-        result._compilation_chain_init_hook = _no_extensions  # type: ignore[attr-defined]
+        result._compile_for_args = _without_extensions(result._compile_for_args)  # type: ignore[attr-defined]
         FUNCTIONS[f"{function.__module__}.{function.__qualname__}"] = result
         return result
 
     return compiled
 
 
-def _no_extensions() -> None:
-    pass
+def _without_extensions(compile_for: Callable[..., Any]) -> Callable[..., Any]:
+    """`compile_for`, before which numba would import every installed package that extends it.
+
+    Of those, awkward comes with the tokenizer's library and takes .6 s. Our loops know arrays and
+    numbers alone. Loops of others in this process find their extensions as ever.
+    """
+
+    def compile_alone(*args: Any, **kwargs: Any) -> Any:
+        before = entrypoints._already_initialized
+        entrypoints._already_initialized = True
+        try:
+            return compile_for(*args, **kwargs)
+        finally:
+            entrypoints._already_initialized = before
+
+    return compile_alone
 
 
 def _cached(function: F, options: dict[str, Any]) -> F:

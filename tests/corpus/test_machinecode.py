@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 import pytest
+from numba.core import entrypoints
 
 from corpus import compiled
 
@@ -174,3 +175,25 @@ def test_the_features_depend_on_every_file_of_theirs() -> None:
     finally:
         os.utime(containers, ns=(before.st_atime_ns, before.st_mtime_ns))
         compiled.newest_source.cache_clear()
+
+
+def test_installed_extensions_of_numba_are_imported_for_loops_of_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    class NoEntryPoints:
+        def select(self, group: str, name: str) -> list[Any]:
+            asked.append(group)
+            return []
+
+    monkeypatch.setattr(entrypoints, "_already_initialized", False)
+    monkeypatch.setattr(entrypoints.importlib_metadata, "entry_points", NoEntryPoints)
+
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    assert compiled.compiler()(add)(1, 2) == 3
+    assert not asked
+    assert numba.njit(add)(1, 2) == 3
+    assert asked == ["numba_extensions"]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from clean.page_source import prescan
 from clean.page_source.decode import CharsetSource, codec, decode
 from clean.page_source.prescan import declared_labels
 
@@ -121,3 +124,76 @@ def test_a_label_over_another_charset_is_passed_over_at_any_length() -> None:
 )
 def test_only_a_parameter_named_charset_is_a_label(header: str) -> None:
     assert decode("café".encode("latin-1"), header).text == "café"
+
+
+SPACE = b"\t\n\f\r "
+
+
+def attributes_by_the_standard(start: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
+    """(attributes of the tag from `position` on, position behind it), byte by byte as the standard
+    says it: "get an attribute", again and again.
+    """
+    found: dict[bytes, bytes] = {}
+
+    def skip(position: int, skipped: bytes) -> int:
+        while position < len(start) and start[position] in skipped:
+            position += 1
+        return position
+
+    while True:
+        position = skip(position, SPACE + b"/")
+        if position >= len(start):
+            return {}, position
+        if start[position] == ord(">"):
+            return found, position + 1
+
+        name_start = position
+        while position < len(start) and start[position] not in SPACE + b"/>":
+            if start[position] == ord("=") and position > name_start:
+                break
+            position += 1
+        name = start[name_start:position].lower()
+        position = skip(position, SPACE)
+        value = b""
+
+        if start[position : position + 1] == b"=":
+            position = skip(position + 1, SPACE)
+            quote = start[position : position + 1]
+            end = position
+            if quote in (b'"', b"'"):
+                end = start.find(quote, position + 1)
+                if end < 0:
+                    return {}, len(start)
+                value, position = start[position + 1 : end], end + 1
+            else:
+                while end < len(start) and start[end] not in SPACE + b">":
+                    end += 1
+                value, position = start[position:end], end
+
+        found.setdefault(name, value)
+
+
+PIECES = (
+    b" ",
+    b"\n",
+    b"/",
+    b"=",
+    b'"',
+    b"'",
+    b">",
+    b"a",
+    b"Charset",
+    b"utf-8",
+    b"\x0b",
+    b"\xe9",
+    b"<",
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
+@settings(max_examples=300, deadline=None)
+def test_attributes_are_read_as_by_the_standard_byte_by_byte(rest: bytes) -> None:
+    expected, end = attributes_by_the_standard(rest, 0)
+    tag = prescan._REST_OF_TAG.match(rest)
+    assert (tag.end() if tag else len(rest)) == end
+    assert (prescan._attributes(rest[: end - 1]) if tag else {}) == expected
