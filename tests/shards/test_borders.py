@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import random
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from corpus.config import Section
@@ -20,7 +22,7 @@ from shards.stream.selection import Selection, select
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
 from shards.tokenizer import document_check
-from shards.write_step import WriterConfig
+from shards.write_step import TokenWriter, WriterConfig, kept_pieces, uncut_pieces
 
 
 @pytest.mark.parametrize(
@@ -252,3 +254,77 @@ def test_ids_of_a_vocabulary_have_24_bits(index: Any, allowed: bool) -> None:
     else:
         with pytest.raises(InputError, match="expected 0 to 16777215"):
             document_check._check_ids(document, "x")
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"), [(65_535, "uint16"), (65_536, "uint16"), (65_537, "uint32")]
+)
+def test_a_token_file_of_every_size(vocab_size: int, dtype: str) -> None:
+    """Documents of all lengths: full row groups are written at once, the rest is padded to a row."""
+    tokenizer = cast(
+        Any, SimpleNamespace(fingerprint="f", vocab_size=vocab_size, end_of_text=vocab_size - 1)
+    )
+    config = WriterConfig(row_tokens=2, row_group_tokens=6)
+    for sizes in ([], [1], [6], [5, 1], [7], [5, 2], [12], [6, 6], [3, 14, 1]):
+        stream = io.BytesIO()
+        writer = TokenWriter(stream, "f", "train", tokenizer, config)
+        total = 0
+        for size in sizes:
+            writer.write(np.arange(total, total + size), 1, 10 * size)
+            total += size
+            assert (len(writer._groups), writer._num_pending) == divmod(total, 6)
+        record = writer.finish().metadata
+        counts = [record[name] for name in ("dtype", "num_tokens", "num_documents", "num_bytes")]
+        assert counts == [dtype, total, len(sizes), 10 * total]
+        table = pq.read_table(io.BytesIO(stream.getvalue()))
+        (column,) = table.columns
+        values = np.frombuffer(b"".join(column.to_pylist()), np.dtype(dtype))
+        assert values.tolist() == [*range(total), *[vocab_size - 1] * (total % 2)]
+        rows = [group["rows"] for group in record["row_groups"]]
+        assert rows == [3] * (total // 6) + [-(-(total % 6) // 2)] * bool(total % 6)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "pieces"),
+    [
+        ([], ["abcdef"]),
+        ([(0, 2)], ["cdef"]),
+        ([(4, 6)], ["abcd"]),
+        ([(1, 2), (2, 4)], ["a", "ef"]),
+        ([(0, 6)], [""]),
+        ([(2, 2)], ["ab", "cdef"]),
+        ([(0, 0), (6, 6)], ["abcdef"]),
+        ([(1, 3), (2, 4)], None),
+        ([(3, 2)], None),
+        ([(4, 7)], None),
+        ([(-1, 2)], None),
+    ],
+)
+def test_pieces_between_cuts(cuts: list[tuple[int, int]], pieces: list[str] | None) -> None:
+    if pieces is None:
+        with pytest.raises(InputError, match="not ascending ranges"):
+            uncut_pieces("abcdef", cuts)
+    else:
+        assert uncut_pieces("abcdef", cuts) == pieces
+
+
+@pytest.mark.parametrize(
+    ("seams", "texts", "counts"),
+    [("documents", [" a ", " c", " d "], [2, 1]), ("paragraphs", ["a\n\nc", " d "], [1, 1])],
+)
+def test_pieces_are_joined_by_a_blank_line_or_documents_of_their_own(
+    seams: Any, texts: list[str], counts: list[int]
+) -> None:
+    """A text that is left in one piece stays as it is, and a document that is not kept is left out."""
+    ids = ["1", "2", "3"]
+    documents = pa.table({"doc_id": ids, "text": [" a b c", "x d ", "e"]})
+    verdicts = pa.table(
+        {
+            "doc_id": list(reversed(ids)),
+            "kept": [False, True, True],
+            "cuts": [[], [{"start": 0, "end": 1}], [{"start": 3, "end": 4}]],
+        }
+    )
+    found = kept_pieces(documents, verdicts, seams)
+    assert found[0].to_pylist() == ["1", "2"]
+    assert (found[1].to_pylist(), found[2].tolist()) == (texts, counts)
