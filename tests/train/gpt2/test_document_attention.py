@@ -153,3 +153,18 @@ def test_the_dense_mask_stays_where_bounds_cannot_be_used(
     runtime = {**changes.get("runtime", {}), "document_attention": "varlen"}
     with pytest.raises(ConfigError, match=reason):
         chooses_varlen(config(**{**changes, "runtime": runtime}), world)
+
+
+@pytest.mark.parametrize(
+    ("capability", "uses_bounds"), [((7, 5), False), ((8, 0), True), ((8, 6), True), ((9, 0), True)]
+)
+def test_the_kernel_is_used_from_ampere_on(
+    capability: tuple[int, int], uses_bounds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    world = dataclasses.replace(ALONE, device=torch.device("cuda"), dtype=torch.bfloat16)
+    assert chooses_varlen(config(model={"document_mask": True}), world) is uses_bounds
+    if not uses_bounds:
+        varlen = {"document_attention": "varlen"}
+        with pytest.raises(ConfigError, match=r"compute capability 7\.5 is less than 8\.0"):
+            chooses_varlen(config(model={"document_mask": True}, runtime=varlen), world)

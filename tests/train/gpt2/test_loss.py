@@ -113,3 +113,16 @@ def test_lower_precision_under_autocast_stays_close() -> None:
     assert weight.grad is not None
     assert weight.grad.dtype == torch.float32
     assert ours.item() == pytest.approx(plain.item(), rel=2e-2)
+
+
+@pytest.mark.parametrize("ignored", [-1, -100])
+def test_only_targets_below_zero_are_left_out(ignored: int) -> None:
+    """The first word of the vocabulary is a target like any other, also beside rows without one."""
+    hidden, weight, _ = inputs(6, 5, 7, 3)
+    targets = torch.tensor([0, ignored, 0, 6, ignored, 1])
+    plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum", ignore_index=ignored)
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    ours = linear_cross_entropy(hidden, weight, targets, with_ignored=True)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    for found, wanted in zip(torch.autograd.grad(ours, (hidden, weight)), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
