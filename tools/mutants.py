@@ -598,6 +598,30 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "size - len(chosen[0][2]) >= sample_bytes",
         "size - len(chosen[0][2]) > sample_bytes",
     ): "The last document, of which nothing is needed, is cut to nothing instead of left out.",
+    (
+        "dedup/config.py",
+        "if isinstance(threshold, int | float) and 0 < threshold <= 1 and isinstance(given, dict):",
+        "0 < threshold <= 1",
+        "0 <= threshold <= 1",
+    ): "A threshold of 0 is refused in the end.",
+    (
+        "dedup/folding.py",
+        "if code >= EXPANSION:",
+        "code >= EXPANSION",
+        "code > EXPANSION",
+    ): "An expansion has a length, which is part of its code.",
+    (
+        "train/gpt2/model.py",
+        "if mask is None and length > 1 and cache.length:",
+        "length > 1",
+        "length >= 1",
+    ): "The mask of one query hides nothing.",
+    (
+        "train/gpt2/loss.py",
+        'CHUNK_ROWS = {"cpu": 512, "cuda": 2048}',
+        "512",
+        "513",
+    ): "Rows that are multiplied at once change memory and time alone.",
 }
 
 
