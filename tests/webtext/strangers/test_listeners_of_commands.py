@@ -21,7 +21,7 @@ from examples.demo import dump, web
 from examples.demo.__main__ import _ablation, write_config
 from examples.demo.server import DemoServer
 from tests.corpus.run.listeners import Address, is_loopback, listeners_of, marked
-from tests.webtext.strangers.test_listeners_and_names import PROBED
+from tests.webtext.strangers.test_listeners_and_names import PROBED, REPOSITORY
 from webtext.commands import GROUPS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc/net")
@@ -94,6 +94,7 @@ class Watcher:
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
+                cwd=REPOSITORY,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
