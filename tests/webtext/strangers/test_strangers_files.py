@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -264,13 +266,13 @@ def test_list_offsets_out_of_range_are_refused(
     class Reader:
         """Decodes to offsets beyond the values."""
 
-        def __init__(self, stream: object, **_: object) -> None:
-            self._real = pq.core.ParquetFile(stream)
+        def __init__(self, stream: object, **options: Any) -> None:
+            self._real = pq.core.ParquetFile(stream, **options)
             self.metadata, self.schema_arrow = self._real.metadata, self._real.schema_arrow
             self.num_row_groups = 1
 
-        def iter_batches(self, **_: object) -> list[pa.RecordBatch]:
-            return [batch]
+        def iter_batches(self, **_: object) -> Iterator[pa.RecordBatch]:
+            return iter([batch])
 
     monkeypatch.setattr(parquet.pq, "ParquetFile", Reader)
     with pytest.raises(SchemaError, match="damaged Parquet"):
