@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clean.page_source import guess as guess_module
 from clean.page_source.decode import CharsetSource, decode
 from clean.page_source.guess import guess
 
@@ -117,3 +118,84 @@ def test_a_few_foreign_letters_make_no_page_foreign() -> None:
 def test_a_label_is_stronger_than_a_guess() -> None:
     page = f"<meta charset=windows-1250><p>{POLISH}</p>".encode("iso8859-2")
     assert decode(page).charset == "cp1250"
+
+
+LETTERS = "оеаинтсрвлк"  # frequent in Russian
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("оеаино", 0.0),
+        ("оеаиное", 0.0),
+        ("оеаиноеа", 1.0),  # 8 letters, 5 kinds
+        ("оеаиоеаи", 0.0),  # 4 kinds
+        ("Ёеаиноеа", 1.0),  # the first of the range
+        ("\u045fеаиноеа", 1.0),  # the last
+        ("\u0400еаиноеа", 0.0),
+        ("\u0460еаиноеа", 0.0),
+        ("— «оеаиноеа» …", 1.0),  # punctuation is at home anywhere
+        ("оеаиноеа °±", 0.8),
+        ("оеаиноеаxx", 7 / 8),  # beside a letter of ASCII
+        ("оеаиноеа о", 8 / 9),  # alone
+        ("яюэьыцхфцчшщ", 0.0),  # letters of Russian, in other numbers than usual
+    ],
+)
+def test_the_share_of_a_script(text: str, share: float) -> None:
+    assert guess_module._in_script(text, guess_module._SCRIPTS[0]) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("mixed", "found"), [(2, "cp1251"), (3, "cp1251"), (4, None)])
+def test_a_text_in_a_script_has_85_percent_of_it(mixed: int, found: str | None) -> None:
+    """Of twenty letters: each of the short words has one beside a letter of ASCII."""
+    words = [*("xоо" for _ in range(mixed)), (LETTERS * 2)[: 20 - 2 * mixed]]
+    assert guess(" ".join(words).encode("cp1251")) == found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "misplaced", "share"),
+    [(0, 0, 1.0), (1, 0, 0.9), (0, 1, 0.9), (2, 1, 0.7), (9, 9, 0.0)],
+)
+def test_the_share_that_a_language_explains(wrong: int, misplaced: int, share: float) -> None:
+    """Of ten characters; signs that are no letters are wrong nowhere, quotation marks do not count."""
+    polish = next(each for each in guess_module._LANGUAGES if "ł" in each.letters)
+    foreign = "ß" * wrong + ("ąćęłĄĆĘŁ§°"[: 10 - wrong]) + "“”"
+    assert guess_module._explained(foreign, misplaced, polish) == pytest.approx(share)
+    assert guess_module._explained("“”", misplaced, polish) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "letters", "found"), [(5, 8, True), (5, 7, False), (4, 8, False), (9, 9, True)]
+)
+@pytest.mark.parametrize(
+    ("frequent", "codec"), [("的一是不了在人有我", "gb18030"), ("이다는을의에가지고", "cp949")]
+)
+def test_an_east_asian_text_has_eight_letters_of_five_kinds(
+    frequent: str, codec: str, kinds: int, letters: int, found: bool
+) -> None:
+    text = (frequent[:kinds] * 2)[:letters]
+    assert guess_module._of_east_asia(text.encode(codec)) == (codec if found else None)
+
+
+@pytest.mark.parametrize(("bad", "found"), [(0, True), (2, True), (3, False)])
+def test_an_east_asian_text_has_one_percent_of_bad_characters_and_one_more(
+    bad: int, found: bool
+) -> None:
+    text = ("이다는을의에가지고" * 12)[:100].encode("cp949") + b"\xff " * bad
+    assert guess_module._of_east_asia(text) == ("cp949" if found else None)
+
+
+@pytest.mark.parametrize(("common", "found"), [(14, False), (15, True), (16, True)])
+def test_half_of_the_usual_share_of_frequent_characters_is_enough(common: int, found: bool) -> None:
+    """Three of ten are usual in Korean: 15 of 100."""
+    rare = "".join(chr(0xAC01 + number) for number in range(2000))
+    others = [
+        sign
+        for sign in rare
+        if sign not in guess_module._HANGUL and len(sign.encode("cp949", "ignore")) == 2
+    ]
+    text = "이다는을의에가지고하도로기시사한"[:common] + "".join(others[: 100 - common])
+    korean = [each for each in guess_module._EAST_ASIAN if each[2] == "cp949"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(guess_module, "_EAST_ASIAN", korean)
+        assert guess_module._of_east_asia(text.encode("cp949")) == ("cp949" if found else None)
