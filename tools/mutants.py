@@ -89,7 +89,10 @@ TESTS = {
     "clean/rewrite/mathml.py": ("tests/clean/rewrite/test_formulas.py",),
     "clean/soft_failures/addresses.py": ("tests/clean/soft_failures/test_soft_failures.py",),
     "clean/soft_failures/repeats.py": ("tests/clean/test_repeats.py",),
-    "clean/soft_failures/rules.py": ("tests/clean/soft_failures/test_soft_failures.py",),
+    "clean/soft_failures/rules.py": (
+        "tests/clean/soft_failures/test_rule_borders.py",
+        "tests/clean/soft_failures/test_soft_failures.py",
+    ),
     "clean/learned/hidden.py": ("tests/clean/learned/test_hidden.py",),
     "corpus/config.py": ("tests/corpus/test_config.py",),
     "corpus/credentials.py": ("tests/corpus/storage/test_credentials.py",),
@@ -478,6 +481,18 @@ class Mutant:
 
 # Module, line, expression and its replacement, with the reason why no behaviour changes.
 EQUIVALENT: dict[tuple[str, str, str, str], str] = {
+    (
+        "crawl/links/rows.py",
+        "if len(tail) > MAX_ROW_BYTES:",
+        "len(tail) > MAX_ROW_BYTES",
+        "len(tail) >= MAX_ROW_BYTES",
+    ): "A row of just the limit is cut to itself, and what follows of it is cut away either way.",
+    (
+        "crawl/links/judge.py",
+        "step = 16 if first < LAG_SAMPLE else LAG_SAMPLE",
+        "first < LAG_SAMPLE",
+        "first <= LAG_SAMPLE",
+    ): "From row 1,024 on only its multiples are sampled, in steps of 16 too.",
     (
         "corpus/tables/parquet.py",
         "self._pending = [whole.slice(start)] if start < whole.num_rows else []",

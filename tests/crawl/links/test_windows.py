@@ -217,3 +217,20 @@ def test_a_damaged_stream_ends_as_lzma_says(at: int, value: int, length: int, re
     else:
         # A header of which the end is missing was held back, so its damage is not seen yet.
         assert len(passed) < len(damaged)
+
+
+def _block(log2: int) -> bytes:
+    """A block of xz without the stream around it. Its index is as long as its footer says."""
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << log2}]
+    stream = lzma.compress(ROWS, check=lzma.CHECK_NONE, filters=filters)
+    index_bytes = (int.from_bytes(stream[-8:-4], "little") + 1) * 4
+    return stream[12 : -12 - index_bytes]
+
+
+@pytest.mark.parametrize("check", range(16))
+def test_a_block_is_found_behind_a_check_of_any_type(check: int) -> None:
+    """Of three types each it has 4, 8, 16, 32 and 64 bytes (the format's section 2.1.1.2)."""
+    num_bytes = 4 << (check - 1) // 3 if check else 0
+    head = bytes(7) + bytes([check]) + bytes(4)
+    stream = head + _block(20) + b"c" * num_bytes + _block(22) + b"c" * num_bytes + b"\0"
+    assert [dictionary for _, dictionary in _Blocks().split(stream)] == [0, 1 << 20, 1 << 22]
