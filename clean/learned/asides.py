@@ -40,6 +40,8 @@ OUTSIDE_WORDS: Final = 100
 POST_FORMS: Final = 4
 _THREAD: Final = ("forum", "thread", "topic", "question")
 _BLOG: Final = "blog"
+# Types of schema.org for pages of posts: nothing else is called so, a blog's comments neither.
+_THREAD_TYPES: Final = (b"DiscussionForumPosting", b"QAPage")
 _ARTICLE: Final = TAG["article"]
 _FORM_TAG: Final = TAG["form"]
 _FORM: Final = FIRST_TAG_CHANNEL + CHANNEL_TAGS.index("form")
@@ -125,6 +127,8 @@ def _is_article(page: PageBlocks, element: int) -> bool:
 
 def is_thread(page: PageBlocks) -> bool:
     """True if the page calls itself a forum's."""
+    if any(name in page.source for name in _THREAD_TYPES):
+        return True
     return not _says(page, _BLOG) and any(_says(page, name) for name in _THREAD)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clean.learned.asides import (
+    is_thread,
     with_headline,
     without_forms,
     without_further_articles,
@@ -109,3 +110,14 @@ def test_the_headline_comes_back_with_its_article() -> None:
     assert with_headline(found, keep).all()
     nothing = np.zeros(keep.size, bool)
     assert not with_headline(found, nothing).any()
+
+
+def test_a_page_of_posts_by_its_type_is_a_thread_whatever_else_it_says() -> None:
+    blog = '<meta property="og:type" content="blog">'
+    data = '<script type="application/ld+json">{{"@type": "{}"}}</script>'
+    for kind in ("DiscussionForumPosting", "QAPage"):
+        assert is_thread(page(ARTICLE, head=blog + data.format(kind)))
+        marked = f'<div itemscope itemtype="https://schema.org/{kind}">{ARTICLE}</div>'
+        assert is_thread(page(marked, head=blog))
+    for kind in ("FAQPage", "BlogPosting", "NewsArticle"):
+        assert not is_thread(page(ARTICLE, head=data.format(kind)))

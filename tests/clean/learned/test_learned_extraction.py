@@ -15,6 +15,8 @@ from clean.learned.extraction import (
     MODEL_FILE,
     Use,
     best_threshold,
+    chance_of,
+    chances,
     chosen,
     extractor,
     least_chance,
@@ -22,7 +24,9 @@ from clean.learned.extraction import (
     render,
     without_comments,
 )
+from clean.learned.features import NAMES
 from clean.learned.tables import data_rows, with_whole_tables
+from clean.learned.trees import Forest, Model
 from clean.page_source.decode import decode
 from tools.extraction_scores import scores
 
@@ -131,6 +135,29 @@ def test_comments_go_unless_the_page_is_a_thread(head: str, words: int, kept: bo
     )
     keep = without_comments(page, np.ones(2, bool))
     assert keep.tolist() == [True, kept]
+
+
+def stump(feature: int, threshold: float, low: float, high: float) -> Forest:
+    """One tree with one question."""
+    return Forest(
+        np.array([0], np.int32),
+        np.array([1], np.int32),
+        np.array([feature, 0, 0], np.int16),
+        np.array([threshold, np.inf, np.inf], np.float32),
+        np.array([[1, 2], [1, 1], [2, 2]], np.int32),
+        np.array([0, low, high], np.float32),
+    )
+
+
+def test_a_block_that_is_clearly_no_content_is_judged_by_the_first_model_alone() -> None:
+    words = NAMES.index("words")
+    no_content, vague, content = -5.0, -3.5, 4.0
+    judge = chances(
+        Model((stump(words, 3, no_content, vague), stump(words, 0, content, content)), ())
+    )
+    page = blocks(b"<p>Home<p>One two three four five<p>Log in<p>One two three four")
+    expected = chance_of(np.array([no_content, content, no_content, content]))
+    assert judge(page).tolist() == expected.tolist()
 
 
 def test_thresholds_are_nested() -> None:

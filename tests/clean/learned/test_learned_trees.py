@@ -57,7 +57,10 @@ def walk(forest: Forest, row: np.ndarray) -> float:
 def test_scores_are_those_of_walking_each_tree(seed: int, num_rows: int) -> None:
     forest = random_forest(seed)
     rows = np.random.default_rng(seed).integers(-4, 5, (num_rows, 5)).astype(np.float32)
-    assert trees.scores(forest, rows).tolist() == [walk(forest, row) for row in rows]
+    every = [walk(forest, row) for row in rows]
+    assert trees.scores(forest, rows).tolist() == every
+    chosen = np.flatnonzero(np.random.default_rng(seed + 1).random(num_rows) < 0.5)
+    assert trees.scores(forest, rows, chosen).tolist() == [every[row] for row in chosen]
 
 
 @given(st.floats(allow_nan=False, width=64), st.floats(allow_nan=False, width=32))
