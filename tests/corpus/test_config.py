@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from corpus.config import Section, describe, load_config, to_toml, toml_value
+from corpus.config import Section, _explain, describe, load_config, to_toml, toml_value
 from corpus.errors import ConfigError
 
 
@@ -171,3 +171,33 @@ def without_empty(settings: dict[str, Any]) -> dict[str, Any]:
         for key, value in settings.items()
     }
     return {key: value for key, value in kept.items() if value != {}}
+
+
+class Below(Section):
+    first: int = 1
+    second: int = 2
+
+
+class Above(Section):
+    alone: int = 0
+    another: int = 0
+    inner: Below = Below()
+    third: int = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ({"inner": {"secnd": 1}}, "toy.inner.second"),
+        # Nothing like it: those of its section.
+        ({"inner": {"xyzxyzxyzxyzxyz": 1}}, "toy.inner.first, toy.inner.second"),
+        ({"xyzxyzxyzxyzxyzxyz": 1}, "toy.alone, toy.another, toy.inner.first"),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_names_near_it(
+    given: dict[str, object], known: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Above.model_validate(given)
+    line = _explain(caught.value, Above, "toy")
+    assert f"; known: {known} (all: --help-all)" in line

@@ -74,6 +74,9 @@ KNOWN = {"question", "answer", "q"}
         ("1,a\nx,b\n", [("1", "a"), ("x", "b")]),
         ("1\n2\n", [("1",), ("2",)]),
         ("1\n2,b\n", [(), ("b",)]),
+        # The first line tells the delimiter, by its last cell too.
+        ("a;\nb;c\n", [("a", ""), ("b", "c")]),
+        ("a;", [("a", "")]),
         ("", []),
         ("\n\n", []),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,33 @@ def test_counts_that_are_no_rows_have_no_share(tmp_path: Path) -> None:
         ["tokens:all", "5"],
     ]
     assert len(funnel.render(store, "b", stage="clean").splitlines()) == 1
+    # Counts end in one column, below the number of rows.
+    counted = funnel.render(store, "b", stage="crawl").splitlines()[1:]
+    assert {line.index(" rows") for line in counted[:1]} == {
+        line.index(f"{count:>12}") + 12
+        for line, count in zip(counted[1:], (10, 11, 5, 5, 5), strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "read", "rows", "words"),
+    [
+        ("links", 10, 10, "  of 10 submissions"),
+        ("pages", 10, 9, "  of 10 WARC records"),
+        ("pages", 10, 10, ""),
+        ("pages", 0, 9, ""),
+        ("documents", 10, 9, "  of 10 pages"),
+        ("documents", 10, 10, ""),
+        ("documents", 0, 9, ""),
+        ("verdicts", 10, 9, ""),
+    ],
+)
+def test_what_shares_are_of(table: str, read: int, rows: int, words: str) -> None:
+    """It is said where it is not the number of rows."""
+    manifest: Any = SimpleNamespace(table=table, counts={"a": 1}, rows=rows)
+    assert funnel._read_of(manifest, read) == words
+
+
+def test_links_of_an_import_have_no_submissions() -> None:
+    manifest: Any = SimpleNamespace(table="links", counts={}, rows=3)
+    assert funnel._read_of(manifest, 0) == ""
