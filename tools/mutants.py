@@ -637,6 +637,30 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "512",
         "513",
     ): "Rows that are multiplied at once change memory and time alone.",
+    (
+        "train/scores/logprobs.py",
+        "if fits and len(context) > 1 and saved >= REUSE_TOKENS[world.device.type]:",
+        "len(context) > 1",
+        "len(context) >= 1",
+    ): "A context of one token saves none.",
+    (
+        "train/scores/logprobs.py",
+        "fits = len(context) + longest - 1 <= model.shape.block_size",
+        "len(context) + longest - 1 <= model.shape.block_size",
+        "len(context) + longest - 1 < model.shape.block_size",
+    ): "Requests that share a context and those read alone have the same scores.",
+    (
+        "train/scores/logprobs.py",
+        'REUSE_TOKENS = {"cpu": 32, "cuda": 2_048}',
+        "32",
+        "33",
+    ): "Requests that share a context and those read alone have the same scores.",
+    (
+        "train/scores/paper.py",
+        'return "" if value is None else f"{value:.4g}" if value < 10_000 else f"{value:.3g}"',
+        "value < 10000",
+        "value <= 10000",
+    ): "Ten thousand is 1e+04 in both forms.",
 }
 
 

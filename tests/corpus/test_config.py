@@ -188,7 +188,7 @@ class Above(Section):
 @pytest.mark.parametrize(
     ("given", "known"),
     [
-        ({"inner": {"secnd": 1}}, "toy.inner.second"),
+        ({"inner": {"secnd": 1}}, "toy.inner.second, toy.inner.first"),
         # Nothing like it: those of its section.
         ({"inner": {"xyzxyzxyzxyzxyz": 1}}, "toy.inner.first, toy.inner.second"),
         ({"xyzxyzxyzxyzxyzxyz": 1}, "toy.alone, toy.another, toy.inner.first"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from dedup.contamination import common_speech, near_match
 from dedup.contamination.common_speech import PageGrams
 from dedup.contamination.near_match import FREQUENT, Pairs
 from dedup.contamination.overlap import Grams, OverlapConfig, removable_passages
+from dedup.near_duplicates import lsh
+from dedup.near_duplicates.lsh import LshConfig
 from dedup.words import Ragged, word_hashes
 
 CONFIG = OverlapConfig(measure_n=())
@@ -81,6 +84,41 @@ def test_a_seed_at_many_places_is_a_turn_of_phrase(places: int, kept: bool) -> N
     assert sorted(zip(index.passage.tolist(), index.word.tolist(), strict=True)) == sorted(
         [(n, 1) for n in range(places)] + [(n, 0) for n in range(places)] * kept
     )
+
+
+def test_a_seed_that_passages_share_finds_each_of_them() -> None:
+    """Five of six words are common: with another last word, the page holds .83 of all three."""
+    rows = ragged(*([1, 2, 3, 4, 5, 100 + n] for n in range(3)))
+    passages = near_match.passages_of(rows, np.zeros(18, bool), weights(rows), 5)
+    index = near_match.build_near_index(passages)
+    page = ragged([90, 91, 1, 2, 3, 4, 5, 92, 93])
+    found = near_match.find_near(page, index, 0.72)
+    assert sorted(found.key.tolist()) == sorted(passages.keys.tolist())
+    assert set(zip(found.first.tolist(), found.after.tolist(), strict=True)) == {(2, 7)}
+    assert near_match.find_near(page, index, 0.84).key.size == 0
+
+
+def test_pages_of_one_signature_are_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without words are none, whatever their signature; nor are ids that are not asked for."""
+    doc = np.array([bytes([n]) * 16 for n in range(1, 6)], "S16")
+    ids = [bytes([n]).hex() * 16 for n in (1, 2, 3, 4, 5, 9)]
+    signatures = pa.table(
+        {
+            "doc_id": ids,
+            "num_shingles": [1, 1, 0, 2, 1, 1],
+            "signature": pa.array([[1, 2], [1, 2], [1, 2], [3, 4], [3, 5], [1, 2]], pa.list_(pa.uint32())),
+        }
+    )  # fmt: skip
+    config = LshConfig(num_bands=2, rows_per_band=1)
+    group, known = common_speech.groups(doc, iter([signatures]), config, cast(Any, None), [])
+    assert group.tolist() == [0, 0, 2, 3, 3]
+    assert not known.any()
+
+    met = lsh.band_keys(np.array([[1, 7]], np.uint32), config)[0, :1]
+    monkeypatch.setattr(common_speech.index, "read_matching", lambda *_: (met, None))
+    earlier = [cast(Any, None)]
+    group, known = common_speech.groups(doc, iter([signatures]), config, cast(Any, None), earlier)
+    assert known.tolist() == [True, True, False, False, False]
 
 
 def test_words_of_prompts_are_in_no_seed() -> None:

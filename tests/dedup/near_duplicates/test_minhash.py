@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def test_lean_bytes_of_another_scheme_are_refused() -> None:
     legacy.serialize(buffer, "<")
     with pytest.raises(ValueError, match="another scheme"):
         minhash.from_lean_bytes(bytes(buffer))
+    # The size and the code each tell one: ours is negative, and the code is 1.
+    for size, code in ((2, 1), (0, 1), (-2, 0), (-2, 2)):
+        data = struct.pack("<qiB", 1, size, code) + bytes(8)
+        with pytest.raises(ValueError, match="another scheme"):
+            minhash.from_lean_bytes(data)
+    assert minhash.from_lean_bytes(struct.pack("<qiB", 1, -2, 1) + bytes(8))[0].tolist() == [0, 0]
 
 
 @settings(max_examples=50)

@@ -80,6 +80,17 @@ def test_tensors_that_the_config_does_not_have_are_refused_with_their_names(
         read_hf(tmp_path)
 
 
+@pytest.mark.parametrize(("num_extra", "more"), [(1, False), (5, False), (6, True)])
+def test_up_to_five_tensors_too_many_are_named(num_extra: int, more: bool, tmp_path: Path) -> None:
+    weights = hf_weights(model())
+    write(tmp_path, model())
+    extra = {f"extra.{n}": torch.ones(1) for n in range(num_extra)}
+    save_file({**weights, **extra}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=rf"{num_extra} tensors .*extra\.0") as caught:
+        read_hf(tmp_path)
+    assert (", ...)" in str(caught.value)) is more
+
+
 def test_masks_and_a_tied_head_are_no_tensors_too_many(tmp_path: Path) -> None:
     weights = hf_weights(model())
     weights["transformer.h.0.attn.bias"] = torch.ones(1, 1, 16, 16)

@@ -91,3 +91,27 @@ def test_posts_of_a_rank(
     monkeypatch.setattr(watch, "_closed", closed)
     watch._watch()
     assert waited == [interval_s]
+
+
+def test_places_are_compared_by_when_they_were_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A post that is read again is not new; a process alone compares nothing."""
+    now, posts = [1000.0], {}
+    monkeypatch.setattr(stragglers, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    one, other = (
+        Stragglers(cast(Any, SimpleNamespace(size=3, rank=rank)), 100.0) for rank in (0, 1)
+    )
+    one._store = other._store = SimpleNamespace(
+        set=posts.__setitem__, get=posts.__getitem__, check=lambda names: names[0] in posts
+    )
+    other._exchange()
+    for now[0] in (1010.0, 1020.0, 1030.0):
+        one._exchange()
+    assert {rank: seen for rank, (_, seen) in one._seen.items()} == {0: 1030.0, 1: 1010.0}
+    other._exchange()
+    one._exchange()
+    assert {rank: (place.beat, seen) for rank, (place, seen) in one._seen.items()} == {
+        0: (4, 1030.0),
+        1: (2, 1030.0),
+    }
+    with Stragglers(cast(Any, SimpleNamespace(size=1, rank=0)), 100.0) as alone:
+        assert alone._thread is None
