@@ -661,6 +661,12 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "value < 10000",
         "value <= 10000",
     ): "Ten thousand is 1e+04 in both forms.",
+    (
+        "dedup/near_duplicates/shingle_store.py",
+        "BITS_PER_SHINGLE = 12",
+        "12",
+        "13",
+    ): "The size of a bitmap changes the time alone: pairs that it lets through are merged.",
 }
 
 

@@ -50,9 +50,9 @@ def test_pages_without_words_and_dropped_ones_have_no_keys(context: Context) -> 
     """Two bands and the content make three keys. A page without a row of its own has a score of 0."""
     scores = {"doc_id": IDS[1:], "score": pa.array([5, 6, 7, 8], pa.int32())}
     overlaps = {
-        "doc_id": IDS[:4],
-        "dropped": [False, False, True, False],
-        "overlap_ngrams": pa.array([0, 3, 0, 0], pa.int32()),
+        "doc_id": IDS[:3],
+        "dropped": [False, False, True],
+        "overlap_ngrams": pa.array([0, 3, 0], pa.int32()),
     }
     rows = keys_of(context, **{DOCUMENTS.name: scores, OVERLAPS.name: overlaps})
     assert [len(row["keys"]) for row in rows] == [0, 3, 0, 3, 0]
