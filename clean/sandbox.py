@@ -35,6 +35,7 @@ from pydantic import Field
 from clean.reasons import Reason
 from corpus.config import Section
 from corpus.errors import RetryableError
+from corpus.run.cpu_time import count_child, forget_child
 
 # Time for a process to import its libraries and, once on a machine, to compile functions under
 # heavy load, seconds.
@@ -171,6 +172,7 @@ class Sandbox:
             _widen(pipe)
         self._process, self._served = process, 0
         self._end = weakref.finalize(self, _finish, process)
+        count_child(process.pid)
 
         try:
             _send(process.stdin, self._config.model_dump_json().encode())
@@ -225,6 +227,7 @@ def _finish(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
     process.kill()
     process.wait()
+    forget_child(process.pid)
 
 
 def _send(stream: IO[bytes] | None, message: bytes) -> None:

@@ -20,6 +20,10 @@ def program(argument: str) -> Callable[[bytes], bytes]:
                 pass
         if name == "sleep":
             time.sleep(60)
+        if name == "burn":
+            until = time.process_time() + float(rest)
+            while time.process_time() < until:
+                pass
         if name == "hog":
             return bytes(int(rest) << 20)[:1]
         if name == "abort":

@@ -20,6 +20,7 @@ from clean.pages import process
 from clean.reasons import Reason
 from clean.sandbox import Failure, Sandbox, SandboxConfig
 from corpus.errors import RetryableError
+from corpus.run import cpu_time
 from tests.clean.poison import DEADLY, GOOD, POISON
 from tests.support.child import is_alive
 
@@ -151,3 +152,18 @@ def _page(body: bytes) -> Page:
 def test_a_page_survives_the_journey() -> None:
     page = _page(bytes(range(256)))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(page), type=Page) == page
+
+
+def test_cpu_time_of_a_running_child_is_counted_once(misbehaving: Sandbox) -> None:
+    """A task's CPU time was that of the parent, a tenth of it: the child outlives the task."""
+    misbehaving.ask(b"served")
+    before = cpu_time.cpu_seconds()
+    misbehaving.ask(b"burn 0.15")
+    pid = misbehaving.pid
+    assert pid in cpu_time._running
+    # The kernel tells the time of a running process in hundredths of a second.
+    assert cpu_time.cpu_seconds() - before >= 0.13
+
+    misbehaving.close()
+    assert pid not in cpu_time._running, "the system counts it from now on"
+    assert cpu_time.cpu_seconds() - before >= 0.13

@@ -35,6 +35,8 @@ class StageRun:
     wall_s: float
     cpu_s: float | None
     """CPU time of all tasks, on every node; None for tables of earlier versions."""
+    cpu_ms_a_row: dict[str, float]
+    """By step, CPU time for each row that it read."""
     rows: dict[str, int]
     bytes: int
     requests: int | None
@@ -95,6 +97,11 @@ def _stage_run(batch: str, stage: str, manifests: Sequence[Manifest]) -> StageRu
         ended=last.created,
         wall_s=round(sum(m.wall_s for m in steps.values()), 1),
         cpu_s=round(sum(cpu), 3) if cpu else None,
+        cpu_ms_a_row={
+            str(step): round(1000 * m.details["cpu_s"] / m.details["rows_read"], 3)
+            for step, m in steps.items()
+            if m.details.get("rows_read") and "cpu_s" in m.details
+        },
         rows={manifest.table: manifest.rows for manifest in manifests},
         bytes=sum(manifest.bytes for manifest in manifests),
         requests=sum(requests) if requests else None,
@@ -109,20 +116,25 @@ def render(found: Sequence[StageRun]) -> str:
         return "nothing was run yet"
 
     lines = [
-        f"{'ended':<26}{'batch':<14}{'stage':<8}{'wall':>9}{'CPU':>10}{'requests':>12}{'bytes':>11}"
-        "  by"
+        f"{'ended':<26}{'batch':<14}{'stage':<8}{'wall':>9}{'CPU':>10}{'ms/row':>9}{'requests':>12}"
+        f"{'bytes':>11}  by"
     ]
     for run in found:
         cpu = duration(run.cpu_s) if run.cpu_s is not None else "-"
         requests = f"{run.requests:,}" if run.requests is not None else "-"
         lines.append(
             f"{run.ended:<26}{run.batch:<14}{run.stage:<8}{duration(run.wall_s):>9}{cpu:>10}"
-            f"{requests:>12}{size(run.bytes):>11}  {run.who or '-'}"
+            f"{_of_a_row(run):>9}{requests:>12}{size(run.bytes):>11}  {run.who or '-'}"
         )
     hours = sum(run.cpu_s or 0.0 for run in found) / 3600
     total = sum(run.requests or 0 for run in found)
     lines.append(f"{len(found)} runs, {total:,} requests for pages, {hours:,.2f} CPU hours")
     return "\n".join(lines)
+
+
+def _of_a_row(run: StageRun) -> str:
+    """CPU time of a row through all steps of a stage, milliseconds."""
+    return f"{sum(run.cpu_ms_a_row.values()):.2f}" if run.cpu_ms_a_row else "-"
 
 
 if __name__ == "__main__":

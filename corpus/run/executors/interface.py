@@ -8,7 +8,6 @@ are the runner's business.
 from __future__ import annotations
 
 import os
-import resource
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -18,11 +17,10 @@ from enum import StrEnum
 from typing import Any
 
 from corpus.errors import WebtextError
+from corpus.run.cpu_time import cpu_seconds
 
 # A module-level function of (payload, report); `report(rows)` adds to the progress display.
 TaskFunction = Callable[[Any, Callable[[int], None]], Any]
-
-SELF, CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 # Seconds in which cancelled tasks may save their state before they are killed.
 CANCEL_GRACE_S = 6.0
@@ -51,7 +49,7 @@ class Attempt:
     seconds: float = 0.0
     """Time of a task that succeeded."""
     cpu_s: float = 0.0
-    """CPU time of it, with that of processes that it started and awaited."""
+    """CPU time of it, with that of processes that worked for it."""
     lost: bool = False
     """True if its node left the cluster: the task itself has not failed."""
 
@@ -113,12 +111,6 @@ def run_attempt(
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.name}, {os.path.basename(where.filename)}:{where.lineno}"
         return Attempt(key, Status.ERROR, error=f"{type(error).__name__}: {error} ({place})")
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of its ended children."""
-    own, children = (resource.getrusage(who) for who in (SELF, CHILDREN))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
 def limit_threads() -> None:
