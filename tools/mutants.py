@@ -482,6 +482,60 @@ class Mutant:
 # Module, line, expression and its replacement, with the reason why no behaviour changes.
 EQUIVALENT: dict[tuple[str, str, str, str], str] = {
     (
+        "clean/learned/hidden.py",
+        "candidates &= (page.channels[:, _CANDIDATES] > 0).any(axis=1)",
+        "page.channels[:, _CANDIDATES] > 0",
+        "page.channels[:, _CANDIDATES] >= 0",
+    ): "All blocks are looked at closely then, and those without such a class are not found.",
+    (
+        "crawl/fetch/pace/politeness.py",
+        "@lru_cache(maxsize=1 << 14)",
+        "1 << 14",
+        "1 >> 14",
+    ): "The size of a cache changes the time alone.",
+    (
+        "crawl/plan.py",
+        "largest = min(max(domains.values(), default=0), cap or max(domains.values(), default=0))",
+        "0",
+        "1",
+    ): "The smaller of two numbers is taken, and without links one stays 0 or no cap is below 1.",
+    (
+        "crawl/fetch/network/wire.py",
+        "return _Framing.CLOSE, 0",
+        "0",
+        "1",
+    ): "What is left counts only for a body of a stated length.",
+    (
+        "clean/filters/personal.py",
+        'if "::" in text or text.count(":") > 6:',
+        "text.count(':') > 6",
+        "text.count(':') >= 6",
+    ): "An address without two colons in a row has seven; fewer are searched for nothing.",
+    (
+        "clean/rewrite/formulas.py",
+        "return inner[: end + len(end_tag)] if end >= 0 else None",
+        "end >= 0",
+        "end > 0",
+    ): "The text begins with an element, so its end is never at the first place.",
+    (
+        "clean/learned/hidden.py",
+        'if depth == 1 and sheet.find(b"-clip", opening, sheet.find(b"}", position)) < 0:',
+        "sheet.find(b'-clip', opening, sheet.find(b'}', position)) < 0",
+        "sheet.find(b'-clip', opening, sheet.find(b'}', position)) <= 0",
+    ): "The search begins at a brace, so nothing is found at the first place.",
+    (
+        "clean/learned/hidden.py",
+        "if position < 0:",
+        "position < 0",
+        "position <= 0",
+    ): "The search begins behind a place, so it never ends at the first one.",
+    (
+        "crawl/links/rows.py",
+        "tail, cut = tail[:MAX_ROW_BYTES], True",
+        "True",
+        "False",
+    ): "What follows of a row of just the limit is cut away a step later.",
+    (
         "crawl/links/rows.py",
         "if len(tail) > MAX_ROW_BYTES:",
         "len(tail) > MAX_ROW_BYTES",

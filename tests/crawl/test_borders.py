@@ -331,3 +331,11 @@ def test_a_body_is_complete_when_all_its_codings_are() -> None:
     assert complete(["zstd"], frame)
     assert not complete(["zstd"], frame + frame[:-2]), "inside the second frame"
     assert complete(["zstd"], frame + frame)
+
+
+@pytest.mark.parametrize(("spare", "kept"), [(0, 2), (1, 1)])
+def test_64_kib_of_statements_are_kept(spare: int, kept: bool) -> None:
+    """Of whole lines, each with its end: two licences of 32 KiB, or one if they are any longer."""
+    lines = [f"License: https://{name}.test/".ljust(9 + (32 << 10) - 2, "x") for name in "ab"]
+    body = f"{lines[0]}\n{lines[1]}{'x' * spare}\nUser-agent: *\nDisallow: /"
+    assert parse(body.encode(), "webtext").rights.count("https://") == kept

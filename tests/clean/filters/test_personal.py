@@ -68,3 +68,13 @@ def test_no_bait_takes_long(bait: str) -> None:
     started = time.process_time()
     replace(bait * (400_000 // len(bait)))
     assert time.process_time() - started < 3
+
+
+def test_a_page_has_twelve_examples_of_addresses_then_they_come_again() -> None:
+    """The hosts .1 to .4 of three networks for documentation (RFC 5737), ::1 to ::4 of RFC 3849."""
+    text = " ".join(f"8.8.8.{number}" for number in range(13))
+    words = replace(text).text.split()
+    networks = ("192.0.2", "198.51.100", "203.0.113")
+    assert words == [f"{net}.{host}" for host in (1, 2, 3, 4) for net in networks] + ["192.0.2.1"]
+    text = " ".join(f"2606:4700:4700::{number}" for number in range(1, 6))
+    assert replace(text).text.split() == [f"2001:db8::{host}" for host in (1, 2, 3, 4, 1)]

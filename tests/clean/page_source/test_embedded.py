@@ -243,3 +243,10 @@ def test_a_state_is_read_sixty_levels_deep(depth: int, found: bool) -> None:
         body = [body]
     html = f"<script type=application/ld+json>{json.dumps(body)}</script>"
     assert (embedded_text(html) != "") is found
+
+
+@pytest.mark.parametrize(("num_words", "found"), [(7, False), (8, True)])
+def test_loose_strings_of_a_script_have_eight_words(num_words: int, found: bool) -> None:
+    lines = [sentence(num_words, f"longer{number}") for number in range(9)]
+    content = "window.state = build(" + ", ".join(map(json.dumps, lines)) + ");"
+    assert (embedded_text(f"<script>{content}</script>") != "") is found

@@ -185,17 +185,34 @@ def test_an_east_asian_text_has_one_percent_of_bad_characters_and_one_more(
     assert guess_module._of_east_asia(text) == ("cp949" if found else None)
 
 
-@pytest.mark.parametrize(("common", "found"), [(14, False), (15, True), (16, True)])
-def test_half_of_the_usual_share_of_frequent_characters_is_enough(common: int, found: bool) -> None:
-    """Three of ten are usual in Korean: 15 of 100."""
-    rare = "".join(chr(0xAC01 + number) for number in range(2000))
-    others = [
-        sign
-        for sign in rare
-        if sign not in guess_module._HANGUL and len(sign.encode("cp949", "ignore")) == 2
-    ]
-    text = "이다는을의에가지고하도로기시사한"[:common] + "".join(others[: 100 - common])
-    korean = [each for each in guess_module._EAST_ASIAN if each[2] == "cp949"]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(guess_module, "_EAST_ASIAN", korean)
-        assert guess_module._of_east_asia(text.encode("cp949")) == ("cp949" if found else None)
+def rare(codec: str, frequent: str) -> list[str]:
+    """Characters of a charset that are not frequent in its language."""
+    found = []
+    for number in range(0xB0, 0xC9):
+        for second in range(0xA1, 0xFE):
+            sign = bytes((number, second)).decode(codec, "ignore")
+            if len(sign) == 1 and sign.isalpha() and sign not in frequent:
+                found.append(sign)
+    return found
+
+
+@pytest.mark.parametrize(("beyond", "found"), [(-1, False), (0, True), (1, True)])
+@pytest.mark.parametrize(
+    ("frequent", "least", "codec"),
+    [
+        ("的一是不了在人有我他", 10, "gb18030"),
+        ("的一是不了在人有我他", 10, "big5hkscs"),
+        ("あいうえおかきくけこ", 25, "euc_jp"),
+        ("이다는을의에가지고하", 15, "cp949"),
+    ],
+)
+def test_half_of_the_usual_share_of_frequent_characters_is_enough(
+    frequent: str, least: int, codec: str, beyond: int, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred Chinese characters 20 are usual, of Japanese 50, of Korean 30."""
+    own = [each for each in guess_module._EAST_ASIAN if each[2] == codec]
+    monkeypatch.setattr(guess_module, "_EAST_ASIAN", own)
+    common = (frequent * 3)[: least + beyond]
+    text = common + "".join(rare(codec, own[0][0])[: 100 - len(common)])
+    assert len(text) == 100
+    assert guess_module._of_east_asia(text.encode(codec)) == (codec if found else None)

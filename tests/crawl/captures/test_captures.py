@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -257,3 +258,27 @@ def test_lines_without_names_have_seven_or_eleven_fields(num_values: int) -> Non
 def test_a_resume_key_stands_behind_an_empty_row(text: str, num_rows: int, key: str) -> None:
     rows, found = parse_lines(text)
     assert (len(rows), found) == (num_rows, key)
+
+
+@pytest.mark.parametrize(("num_lines", "num_requests"), [(999, 1), (1000, 2), (1001, 2)])
+def test_an_answer_of_a_thousand_lines_may_go_on(num_lines: int, num_requests: int) -> None:
+    """Without a key, an answer as long as its limit is asked for again with a larger one."""
+    asked: list[str] = []
+
+    class Listing:
+        def get(self, url: str) -> Any:
+            asked.append(url)
+            lines = "\n".join(
+                f"k 2009 http://a.test/ text/html 200 D{n} 1" for n in range(num_lines)
+            )
+            return SimpleNamespace(status=200, body=lines.encode())
+
+    [(_, found)] = CdxServer("http://index.test/cdx", Listing()).captures(["http://a.test/"])  # type: ignore[arg-type]
+    assert (len(found), len(asked)) == (num_lines, num_requests)
+    assert "limit=1000&" in asked[0]
+    assert all("limit=20000&" in url for url in asked[1:])
+
+
+def test_a_capture_without_a_place_has_none() -> None:
+    capture = IndexedCapture("http://a.test/", WHEN, 200, "text/html", "A")
+    assert (capture.file, capture.offset, capture.length) == ("", 0, 0)

@@ -10,11 +10,13 @@ import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawl.fetch.pace import politeness
 from crawl.fetch.pace.frontier import Frontier, pace_key
 from crawl.fetch.pace.politeness import (
     Breaker,
@@ -286,15 +288,19 @@ def test_an_address_gets_requests_at_its_rate_in_order() -> None:
     assert began == [(0.5, 1), (1.0, 2), (1.5, 3), (2.0, 4), (2.5, 5)]
 
 
-def test_workers_share_the_rate_of_an_address(tmp_path: Path) -> None:
+def test_workers_share_the_rate_of_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a second of a clock that goes on by a millisecond each time all have asked."""
+    now = [1000.0]
+    monkeypatch.setattr(politeness, "time", SimpleNamespace(time=lambda: now[0]))
     pacers = [SharedIpPacer(tmp_path / "ip", 0.05) for _ in range(4)]
     granted = []
-    began = time.monotonic()
-    while (now := time.monotonic()) - began < 1.0:
-        granted += [now for pacer in pacers if not pacer.reserve("1.2.3.4")]
-        time.sleep(0.001)
-    assert 14 <= len(granted) <= 21
-    assert min(after - before for before, after in pairwise(granted)) > 0.04
+    for millisecond in range(1000):
+        now[0] = 1000.0 + millisecond / 1000
+        granted += [now[0] for pacer in pacers if not pacer.reserve("1.2.3.4")]
+    assert 19 <= len(granted) <= 20
+    assert min(after - before for before, after in pairwise(granted)) > 0.0499
     assert pacers[0].reserve("4.3.2.1") == 0.0
     with (tmp_path / "ip").open("r+b") as file:
         file.write(struct.pack("<d", 1e12) * SharedIpPacer.NUM_SLOTS)
@@ -316,3 +322,30 @@ def test_the_breaker_rests_then_gives_up() -> None:
     assert breaker.gave_up("h")
     breaker.answered("h")
     assert not breaker.gave_up("h")
+
+
+def test_keys_with_items_or_a_holder_are_not_forgotten() -> None:
+    frontier: Frontier[int] = Frontier()
+    frontier.add("full", [1, 2])
+    frontier.add("other", [3])
+    frontier.add("held", [4])
+    claims = {}
+    while (claim := frontier.lease(0.0)) is not None:
+        claims[claim.key] = claim.item
+    assert claims == {"full": 1, "other": 3, "held": 4}
+    frontier.release("full", 5.0)
+    frontier.release("other", 5.0)
+    frontier.forget(lambda key: True)
+    assert [*frontier.leased()] == ["held"]
+    assert dict(frontier.loads()) == {"full": 1}
+    assert frontier.postponed(0.0, 1.0) == {"full": 5.0}
+    frontier.release("held")
+
+
+def test_a_key_waits_once_for_one_time() -> None:
+    frontier: Frontier[int] = Frontier()
+    for number in range(3):
+        frontier.push("a", number, not_before=5.0)
+    assert (frontier.num_waiting, len(frontier)) == (1, 3)
+    frontier.push("a", 4, not_before=4.0)
+    assert (frontier.num_waiting, frontier.next_ready()) == (2, 4.0)

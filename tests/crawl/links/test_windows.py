@@ -234,3 +234,17 @@ def test_a_block_is_found_behind_a_check_of_any_type(check: int) -> None:
     head = bytes(7) + bytes([check]) + bytes(4)
     stream = head + _block(20) + b"c" * num_bytes + _block(22) + b"c" * num_bytes + b"\0"
     assert [dictionary for _, dictionary in _Blocks().split(stream)] == [0, 1 << 20, 1 << 22]
+
+
+@pytest.mark.parametrize("control", [0x01, 0x02, 0x80, 0xA0, 0xBF, 0xC0, 0xE0, 0xFF])
+def test_chunks_of_any_kind_are_passed(control: int) -> None:
+    """A chunk of 5 bytes, packed from 0x80 on and with properties from 0xC0 on; then a block."""
+    sizes = b"\0\4" if control < 0x80 else b"\0\7\0\4" + b"p" * (control >= 0xC0)
+    header_bytes = (_block(20)[0] + 1) * 4
+    chunk = bytes([control]) + sizes + b"\xff" * 5 + b"\0"
+    first = _block(20)[:header_bytes] + chunk + b"\0" * (-len(chunk) % 4)
+    stream = bytes(12) + first + _block(22) + b"\0"
+    assert [dictionary for _, dictionary in _Blocks().split(stream)] == [0, 1 << 20, 1 << 22]
+    for unknown in (0x03, 0x7F):
+        damaged = stream.replace(chunk, bytes([unknown]) + chunk[1:])
+        assert [dictionary for _, dictionary in _Blocks().split(damaged)] == [0, 1 << 20]
