@@ -60,6 +60,8 @@ def _without_extensions(compile_for: Callable[..., Any]) -> Callable[..., Any]:
     Of those, awkward comes with the tokenizer's library and takes .6 s. Our loops know arrays and
     numbers alone. Loops of others in this process find their extensions as ever.
     """
+    if not hasattr(entrypoints, "_already_initialized"):  # another version of numba
+        return compile_for
 
     def compile_alone(*args: Any, **kwargs: Any) -> Any:
         before = entrypoints._already_initialized

@@ -108,7 +108,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
 
     config = command.config(DedupConfig, "dedup", args)
-    with command.open_batch(args, "dedup.run") as opened:
+    # Known documents are mostly far more than those of a batch.
+    is_small = None if config.against else command.has_few_documents
+    with command.open_batch(args, "dedup.run", is_small=is_small) as opened:
         log.debug("%s", lsh.curve(config.lsh))
         refuse_own(config.against, opened.store.root)
         result = command.run_stage(

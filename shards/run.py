@@ -40,7 +40,7 @@ def _body(argv: Sequence[str] | None) -> int:
     config = command.config(ShardsConfig, "shards", args)
     name = check_name("--snapshot", args.snapshot or args.batch)
 
-    with command.open_batch(args, "shards.run") as opened:
+    with command.open_batch(args, "shards.run", is_small=command.has_few_documents) as opened:
         inputs = ("documents", "verdicts")
         for table in inputs:
             read_manifest(opened.store, table, opened.batch)

@@ -194,7 +194,7 @@ def _add_tasks(result: argparse.ArgumentParser) -> None:
         default="auto",
         help=(
             "where tasks run (default: auto: ray when RAY_ADDRESS is set, else pool, "
-            "or serial with --workers 1)"
+            "or serial with --workers 1 and for dedup and shards of few documents)"
         ),
     )
 

@@ -14,7 +14,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -34,7 +34,7 @@ from corpus.run.arguments import parser as parser
 from corpus.run.arguments import positive as positive
 from corpus.run.arrow import leave_pandas_out
 from corpus.run.early_interrupt import raise_again
-from corpus.run.executors import open_executor
+from corpus.run.executors import choose, open_executor
 from corpus.run.executors.interface import Executor
 from corpus.run.first_use import note_first_use
 from corpus.run.plan import Run
@@ -44,12 +44,17 @@ from corpus.run.step import AnyStep
 from corpus.run.stragglers import Limits
 from corpus.storage.lease import hold, refuse_held
 from corpus.storage.store import Store, check_name, open_corpus, open_store, work_dir
-from corpus.tables.manifest import earlier_batches, read_manifest
+from corpus.tables.manifest import earlier_batches, find_manifest, read_manifest
 from corpus.tables.mixed_settings import mixed_settings
+from corpus.tables.schemas import DOCUMENTS
 
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=Section)
+
+# Documents of a batch that one process works off before others have loaded their libraries, which
+# takes them a second or two: dedup needs .2 ms a document and shards .05 (docs/scale.md).
+FEW_DOCUMENTS = 4_000
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -119,9 +124,17 @@ class OpenBatch:
 
 @contextlib.contextmanager
 def open_batch(
-    args: argparse.Namespace, what: str, *, create: bool = False, timeout_s: float | None = None
+    args: argparse.Namespace,
+    what: str,
+    *,
+    create: bool = False,
+    timeout_s: float | None = None,
+    is_small: Callable[[Store, str], bool] | None = None,
 ) -> Iterator[OpenBatch]:
     """Open the corpus, start the executor and lock the batch; signals raise `Interrupted`.
+
+    A batch for which `is_small` is true runs in this process, unless the user names workers or an
+    executor.
 
     Raises: InputError for an invalid corpus or batch name, BusyError if another run holds the batch.
     """
@@ -141,9 +154,11 @@ def open_batch(
         # A cluster that does not answer must not hold up others: the lease comes after it.
         if not wait_s:
             refuse_held(store, path)
-        executor = stack.enter_context(
-            open_executor(args.executor, args.workers, timeout_s=timeout_s)
-        )
+        workers = args.workers
+        is_free = workers is None and args.executor == "auto" and choose("auto", 2) == "pool"
+        if is_free and is_small is not None and is_small(store, batch):
+            workers = 1
+        executor = stack.enter_context(open_executor(args.executor, workers, timeout_s=timeout_s))
         # ray.init() has installed handlers of its own.
         stack.enter_context(interruptible())
         stack.enter_context(hold(store, path, what=what, wait_s=wait_s))
@@ -159,6 +174,12 @@ def open_batch(
         except InputError:
             _forget_refused(store, batch, begun)
             raise
+
+
+def has_few_documents(store: Store, batch: str) -> bool:
+    """True if a batch is done before further processes have started."""
+    documents = find_manifest(store, DOCUMENTS.name, batch)
+    return documents is not None and documents.rows <= FEW_DOCUMENTS
 
 
 @contextlib.contextmanager

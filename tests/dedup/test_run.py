@@ -6,12 +6,15 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from corpus.errors import InputError
+from corpus.run import command
 from corpus.tables.parquet import part_paths, read_table
-from dedup import words
+from dedup import run, words
 from dedup.near_duplicates import greedy, minhash
 from dedup.near_duplicates.lsh import LshConfig
 from tests.dedup import made, oracle
@@ -298,3 +301,38 @@ def test_batches_agree_on_who_stays(
     assert corpus.dedup("b1", "--set", setting) == 2
     assert "--batch b0 --rebuild` and this one" in capsys.readouterr().err
     assert corpus.dedup("b1", "--set", "dedup.survivors.pages_per_task=7") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most", "address", "expected"),
+    [
+        ([], 3, "", 1),
+        ([], 2, "", None),
+        (["--workers", "2"], 3, "", 2),
+        (["--executor", "pool"], 3, "", None),
+        ([], 3, "head:6379", None),
+        (["--set", "dedup.against=['known.jsonl']"], 3, "", None),
+    ],
+)
+def test_a_batch_of_few_documents_needs_no_further_process(
+    made_corpus: New,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    most: int,
+    address: str,
+    expected: int | None,
+) -> None:
+    """None is one a core: for many documents, and for all that the user chose otherwise."""
+    corpus = made_corpus()
+    corpus.add("2024-01", [Page("some words"), Page("other words"), Page("and more")])
+    monkeypatch.setattr(command, "FEW_DOCUMENTS", most)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    asked = []
+
+    def refuse(kind: str, workers: int | None, **_: object) -> NoReturn:
+        asked.append(workers)
+        raise InputError("not started")
+
+    monkeypatch.setattr(command, "open_executor", refuse)
+    assert run.main(["--corpus", str(corpus.root), "--batch", "2024-01", *arguments]) == 2
+    assert asked == [expected]
