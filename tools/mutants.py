@@ -721,6 +721,90 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "12",
         "13",
     ): "The size of a bitmap changes the time alone: pairs that it lets through are merged.",
+    (
+        "corpus/evaluation_sets/files.py",
+        "while piece := stream.read(min(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))):",
+        "min(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))",
+        "max(1 << 20, MAX_UNPACKED_BYTES + 1 - len(data))",
+    ): "Reading more at once takes memory alone: a file beyond the limit is refused either way.",
+    (
+        "corpus/urls.py",
+        "HOST_CACHE_SIZE = 1 << 16",
+        "1 << 16",
+        "1 >> 16",
+    ): "The size of a cache changes the time alone.",
+    (
+        "corpus/zstd.py",
+        "_SKIP_BYTES = 1 << 20",
+        "20",
+        "21",
+    ): "Bytes read at once of a frame that is skipped.",
+    (
+        "dedup/near_duplicates/minhash.py",
+        "slots = np.zeros(1 << max(2, int(2 * longest - 1).bit_length()), np.uint64)",
+        "2",
+        "3",
+    ): "A larger table of hashes takes memory alone.",
+    (
+        "dedup/passage_spans.py",
+        "if runs.size < GAP or words.values.size < RUN_WORDS:",
+        "words.values.size < RUN_WORDS",
+        "words.values.size <= RUN_WORDS",
+    ): "So few words have fewer runs than a window.",
+    (
+        "dedup/sentences.py",
+        "before = END.search(text, max(0, at - 1), min(len(text), at + 1))",
+        "min(len(text), at + 1)",
+        "max(len(text), at + 1)",
+    ): "An end at the place begins one character before it, however far is searched.",
+    (
+        "dedup/words.py",
+        "if word and (code == folding.BREAK or code >= folding.ALONE):",
+        "code >= folding.ALONE",
+        "code > folding.ALONE",
+    ): "U+0000 is no word of its own.",
+    (
+        "dedup/words.py",
+        "if code >= folding.ALONE:",
+        "code >= folding.ALONE",
+        "code > folding.ALONE",
+    ): "U+0000 is no word of its own.",
+    (
+        "dedup/words.py",
+        "alone = codes >= folding.ALONE",
+        "codes >= folding.ALONE",
+        "codes > folding.ALONE",
+    ): "U+0000 is no word of its own.",
+    (
+        "dedup/words.py",
+        "several = codes >= folding.EXPANSION",
+        "codes >= folding.EXPANSION",
+        "codes > folding.EXPANSION",
+    ): "An expansion has two characters or more, and their number is in its code.",
+    (
+        "shards/tokenizer/encode.py",
+        "RENEW_BYTES = 512 << 20",
+        "512 << 20",
+        "512 >> 20",
+    ): "A new encoder gives the same ids and bounds memory.",
+    (
+        "shards/tokenizer/encode.py",
+        "if self._bytes_left < 0:",
+        "self._bytes_left < 0",
+        "self._bytes_left <= 0",
+    ): "A new encoder gives the same ids and bounds memory.",
+    (
+        "shards/tokenizer/split_rules.py",
+        '{"type": "Split", "pattern": {"Regex": each}, "behavior": "Isolated", "invert": False}',
+        "False",
+        "True",
+    ): "Matches and what is between them are words of their own either way.",
+    (
+        "train/sweep.py",
+        "NEVER = 1 << 40",
+        "40",
+        "41",
+    ): "Both are more steps than a run has.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from corpus.errors import FatalError, PartitionError
+from corpus.errors import FatalError, PartitionError, SchemaError
 from corpus.run import runner
 from corpus.run.executors import SerialExecutor
 from corpus.run.executors.interface import Attempt
@@ -20,6 +21,7 @@ from corpus.run.plan import Run
 from corpus.storage import lease
 from corpus.storage.store import open_corpus
 from corpus.tables import commit
+from corpus.tables import manifest as manifests
 from corpus.tables.commit import commit_table
 from corpus.tables.inventory import OPTIONAL_TABLES, entries
 from corpus.tables.parquet import write_part
@@ -158,3 +160,22 @@ def test_a_write_that_fails_says_why(tmp_path: Path) -> None:
         store.move("work/a", "links/b")
     with pytest.raises(FatalError, match=r"cannot write .*/links/b: Is a directory; "):
         store.write_bytes("links/b", b"2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"num_parts": "many"}, r"\(num_parts : Input should be a valid integer"),
+        ({"created": "2026-11-30T12:00:00"}, r"\(created : .*no time zone"),
+        # Of several the first, in the order of the fields.
+        ({"wall_s": None, "table": 1}, r"\(table : Input should be a valid string"),
+    ],
+)
+def test_a_manifest_is_refused_with_its_first_wrong_field(
+    changes: dict[str, object], problem: str, tmp_path: Path
+) -> None:
+    store = open_corpus(str(tmp_path), create=True)
+    manifest = commit_table(store, LINKS, "b", [])
+    data = json.dumps({**manifest.model_dump(mode="json"), **changes})
+    with pytest.raises(SchemaError, match=problem):
+        manifests._parse(data.encode(), "links/b")

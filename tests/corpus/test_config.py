@@ -201,3 +201,22 @@ def test_an_unknown_setting_is_answered_with_names_near_it(
         Above.model_validate(given)
     line = _explain(caught.value, Above, "toy")
     assert f"; known: {known} (all: --help-all)" in line
+
+
+class Unfit(Section):
+    size: int = Field(0, ge=1)
+    """Size."""
+
+
+class Listed(Section):
+    names: list[str] = Field(default_factory=lambda: ["a", "b"])
+    """Names."""
+
+
+def test_a_default_is_checked_like_a_value() -> None:
+    with pytest.raises(ConfigError, match=r"dedup.size = 0: .*greater than or equal to 1"):
+        load_config(Unfit, "dedup", environ={})
+
+
+def test_help_shows_a_default_that_is_made() -> None:
+    assert list(describe(Listed, "dedup")) == [("dedup.names", '["a", "b"]', "Names.")]

@@ -7,10 +7,17 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from corpus.errors import InputError
 from dedup import report, review
+from dedup.near_duplicates import groups
+from dedup.near_duplicates.groups import Band
+from dedup.words import Ragged
 from tests.dedup.made import MadeCorpus, Page
 from webtext.takedown.batch import remove_from_batch
 
@@ -232,3 +239,68 @@ def test_groups_and_pairs_by_similarity(
     for wrong in ("0.9-0.8", "0.9", "much-more", "0.5-1.5"):
         assert corpus.dedup("b", "--sample", "--similarity", wrong) == 2
         assert f"--similarity is {wrong!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "band"),
+    [
+        ("0-1", Band(0.0, 1.0)),
+        ("0-0.5", Band(0.0, 0.5)),
+        ("0.5-0.5", Band(0.5, 0.5)),
+        (".5-1", Band(0.5, 1.0)),
+        ("0.51-0.5", None),
+        ("0.5-1.01", None),
+        ("-0.1-0.5", None),
+        ("0.5", None),
+    ],
+)
+def test_a_range_is_between_0_and_1(text: str, band: Band | None) -> None:
+    if band is None:
+        with pytest.raises(InputError, match="expected a range between 0 and 1"):
+            Band.parse(text)
+    else:
+        assert Band.parse(text) == band
+
+
+@pytest.mark.parametrize(
+    ("band", "found"),
+    [((0.5, 0.6), 1), ((0.4, 0.5), 1), ((0.5, 0.5), 1), ((0.51, 0.6), 0), ((0.4, 0.49), 0)],
+)
+def test_a_band_has_its_ends(
+    band: tuple[float, float], found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four shingles are common."""
+    doc = np.array([b"1" * 16, b"2" * 16], "S16")
+    sets = Ragged(np.array([1, 2, 3, 2, 3, 4], np.uint64), np.array([0, 3, 6]))
+    manifest = SimpleNamespace(config={"shingles": {"n": 1}})
+    monkeypatch.setattr(groups, "_drawn", lambda *_: (doc[:1], doc[1:]))
+    monkeypatch.setattr(groups, "read_manifest", lambda *_: manifest)
+    monkeypatch.setattr(
+        groups.document_rows, "shingle_sets", lambda *_: [SimpleNamespace(doc=doc, sets=sets)]
+    )
+    pairs = groups.kept_pairs(cast(Any, None), "b", Band(*band), 9)
+    assert [(pair.first, pair.similarity) for pair in pairs] == [("31" * 16, 0.5)] * found
+
+
+@pytest.mark.parametrize("most", [1, 4, 99])
+def test_pairs_are_drawn_by_their_ids(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours of one key, each pair once, in the order of the difference of their last 8 bytes."""
+    generator = random.Random(most)
+    doc = np.array([generator.randbytes(15) + b"x" for _ in range(9)], "S16")
+    parts = [
+        (np.array([1, 1, 1, 2, 3, 3], np.uint64), doc[[0, 1, 2, 3, 4, 5]]),
+        (np.array([7, 8, 8, 9, 9], np.uint64), doc[[5, 1, 0, 6, 8]]),
+    ]
+    monkeypatch.setattr(groups, "MOST_PAIRS", most)
+    monkeypatch.setattr(groups, "_parts", lambda *_: iter(parts))
+
+    def lot(pair: tuple[bytes, bytes]) -> int:
+        first, second = (int.from_bytes(each[8:], "big") for each in pair)
+        return (first - second) % 2**64
+
+    neighbours = [(0, 1), (1, 2), (4, 5), (6, 8)]
+    pairs = [(min(doc[a], doc[b]), max(doc[a], doc[b])) for a, b in neighbours]
+    found = groups._drawn(cast(Any, None), cast(Any, None))
+    assert (
+        list(zip(*(side.tolist() for side in found), strict=True)) == sorted(pairs, key=lot)[:most]
+    )

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import words
+from dedup import passage_spans, words
 from dedup.passage_spans import GAP, RUN_WORDS, paragraphs, passages
 from shards.write_step import uncut_pieces
 from tests.dedup.made import MadeCorpus, Page, place_of
@@ -231,3 +233,30 @@ def test_a_passage_within_paragraphs_stays_on_one_page(made_corpus: New) -> None
         assert end - start > 0.7 * len(notice)
     (row,) = corpus.store.read_json("reports/dedup-two.json")["repeated_passages"]
     assert row["removed"] == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 10, 11, 12, 31])
+def test_words_that_begin_a_passage(size: int) -> None:
+    """The run of least hash of every GAP in a row, if `least` words follow from there."""
+    text = " ".join(f"word{n}" for n in range(size))
+    hashes = words.word_hashes(pa.array([text], pa.large_string()))
+    runs = words.ngram_hashes(hashes, RUN_WORDS).values.tolist()
+    windows = [range(at, at + GAP) for at in range(len(runs) - GAP + 1)]
+    begun = sorted({min(window, key=runs.__getitem__) for window in windows})
+    assert passage_spans.chosen_words(hashes).tolist() == begun
+    assert bool(begun) == (size >= GAP + RUN_WORDS - 1)
+    for least in range(1, size + 2):
+        keys, ranges = passages(text, least)
+        assert len(keys) == len(ranges) == sum(place + least <= size for place in begun)
+
+
+@pytest.mark.parametrize(("between", "reaches"), [(0, True), (59, True), (60, True), (61, False)])
+def test_a_passage_reaches_to_a_sentence_of_sixty_characters(between: int, reaches: bool) -> None:
+    """The same number of characters stands before it in its first sentence, and after it in its last."""
+    text = f"One. {'b' * between}passage{'c' * (between - 1)}{'.' if between else ''} Two."
+    start, end = 5 + between, 12 + between
+    found = passage_spans._widened(text, np.array([start]), np.array([end]))
+    if not between:
+        assert found == [(start, len(text))]
+    else:
+        assert found == [(5, end + between) if reaches else (start, end)]

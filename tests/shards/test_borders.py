@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+from functools import partial
+from importlib import resources
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.config import Section
-from corpus.errors import InputError
-from shards import tokenizer_sample
+from corpus.errors import ConfigError, InputError
+from shards import pin_tokenizer, tokenizer_sample
 from shards.pin_tokenizer import TokenizerConfig
 from shards.stream import by_weight, epochs
 from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
@@ -22,6 +25,8 @@ from shards.stream.selection import Selection, select
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
 from shards.tokenizer import document_check
+from shards.tokenizer.split_rules import SPLIT_RULES
+from shards.tokenizer.unsettled import unsettled_rows
 from shards.write_step import TokenWriter, WriterConfig, kept_pieces, uncut_pieces
 
 
@@ -328,3 +333,102 @@ def test_pieces_are_joined_by_a_blank_line_or_documents_of_their_own(
     found = kept_pieces(documents, verdicts, seams)
     assert found[0].to_pylist() == ["1", "2"]
     assert (found[1].to_pylist(), found[2].tolist()) == (texts, counts)
+
+
+def test_a_source_without_a_choice_takes_whole_files() -> None:
+    source = Source(weight=1.0)
+    assert source.is_whole
+    for choice in ({"domains": ["a.org"]}, {"at_least": {"score": 1.0}}, {"below": {"score": 1.0}}):
+        assert not Source(weight=1.0, **choice).is_whole  # type: ignore[arg-type]
+
+
+def test_domains_of_a_source() -> None:
+    """`*` takes those that no source names, beside its own."""
+    domains = pa.array(["a.org", "b.org", "c.org"]).dictionary_encode()
+    facts = FileFacts(np.arange(1, 4), domains, {})
+
+    def taken(*names: str) -> list[bool]:
+        return chosen(Source(weight=1.0, domains=list(names)), {"a.org", "b.org"}, facts).tolist()
+
+    assert taken("a.org") == [True, False, False]
+    assert taken("*") == [False, False, True]
+    assert taken("b.org", "*") == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        ({}, None),
+        ({"vocab_size": 300, "seed": 1}, None),
+        ({"vocab_size": 301}, "vocab_size"),
+        ({"vocab_size": 300, "seed": 2}, "seed"),
+        ({"source": "train", "seed": 1}, None),
+        ({"source": "train", "vocab_size": 299}, "vocab_size"),
+        ({"source": "gpt2"}, "source"),
+    ],
+)
+def test_a_pinned_tokenizer_keeps_its_settings(
+    asked: dict[str, Any], refused: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of training are compared with the record, a source by its fingerprint."""
+    record = {"fingerprint": "f", "source": "train", "vocab_size": 300, "seed": 1}
+    store = SimpleNamespace(root="c", exists=lambda path: True, read_object=lambda path: record)
+    check = partial(checked_pin, monkeypatch, store, asked)
+    if refused is None:
+        check("f", "g")
+    else:
+        text = rf"shards.tokenizer.{refused} = .* \(vocab_size 300\)"
+        with pytest.raises(ConfigError, match=text):
+            check("f", "g")
+
+
+def test_a_source_that_is_the_pinned_one_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus without a record compares the vocabularies themselves."""
+    store = SimpleNamespace(root="c", exists=lambda path: path == pin_tokenizer.TOKENIZER_PATH)
+    check = partial(checked_pin, monkeypatch, store, {"source": "gpt2"})
+    check("f", "f")
+    with pytest.raises(ConfigError, match="this corpus has another tokenizer"):
+        check("f", "g")
+
+
+def checked_pin(
+    monkeypatch: pytest.MonkeyPatch, store: Any, asked: dict[str, Any], pinned: str, given: str
+) -> None:
+    """Check settings against a corpus, with the fingerprints of its tokenizer and of the source."""
+    found = {"load_tokenizer": pinned, "_given": given}
+    for name, fingerprint in found.items():
+        vocabulary = SimpleNamespace(fingerprint=fingerprint)
+        monkeypatch.setattr(pin_tokenizer, name, lambda _, found=vocabulary: found)
+    pin_tokenizer.check_pin(store, TokenizerConfig(**asked))
+
+
+def test_unsettled_characters_are_found_at_the_ends_of_every_run() -> None:
+    """Those of the file, at every length of UTF-8, and none of their neighbours."""
+    file = resources.files("shards.tokenizer").joinpath("unsettled_characters.txt")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    runs = [tuple(int(edge, 16) for edge in line.split()) for line in lines]
+    points = sorted(
+        {point for run in runs for edge in run for point in (edge - 1, edge, edge + 1)}
+        | {0x7F, 0x80, 0x377, 0x7FF, 0x800, 0xFFFF, 0x10000, 0x10FFFF}
+    )
+    points = [point for point in points if not 0xD800 <= point < 0xE000 and point < 0x110000]
+    unsettled = {point for first, last in runs for point in range(first, last + 1)}
+    texts = pa.array([f"a{chr(point)}" for point in points], pa.large_string())
+    found = [points[row] for row in unsettled_rows(texts).tolist()]
+    assert found == [point for point in points if point in unsettled]
+    assert unsettled_rows(texts.slice(5, 3)).tolist() == [
+        row for row in range(3) if points[5 + row] in unsettled
+    ]
+
+
+def test_digits_are_words_of_their_own() -> None:
+    """Under `digits`, as in StarCoder; GPT-2's rule keeps a number whole."""
+    import tokenizers
+
+    for rule, words in (
+        ("digits", ["a", "1", "2", "Ġ", "3", "b"]),
+        ("gpt2", ["a", "12", "Ġ3", "b"]),
+    ):
+        document = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "pre_tokenizer": SPLIT_RULES[rule]}  # fmt: skip
+        split = tokenizers.Tokenizer.from_str(json.dumps(document)).pre_tokenizer
+        assert [word for word, _ in split.pre_tokenize_str("a12 3b")] == words

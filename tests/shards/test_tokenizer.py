@@ -187,6 +187,12 @@ def test_sliced_and_chunked_arrays() -> None:
     assert gpt2().encode_array(chunked)[0].tolist() == gpt2().encode("zero") + gpt2().encode("four")
 
 
+def test_no_texts_are_no_ids() -> None:
+    ids, counts = gpt2().encode_array(pa.array([], pa.large_string()), end_of_text=True)
+    assert (ids.tolist(), counts.tolist()) == ([], [])
+    assert (ids.dtype, counts.dtype) == (np.uint32, np.int64)
+
+
 def test_a_long_text_without_a_space_is_no_trap() -> None:
     text = "".join(random.Random(1).choices("acgt", k=300_000))
     assert gpt2().decode(gpt2().encode(text)) == text

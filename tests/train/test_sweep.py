@@ -17,7 +17,7 @@ from tests.train.fakes import config
 from train import job, loop
 from train.config import TrainConfig
 from train.job import RunRequest, RunResult, open_job, train
-from train.sweep import HELD_OUT_FRAC, learning_rates, sweep
+from train.sweep import HELD_OUT_FRAC, _variant, learning_rates, sweep
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1e-3,2e-4,1e-3", [2e-4, 1e-3]), ("6e-4", [6e-4])])
@@ -145,3 +145,13 @@ def test_a_sweeps_run_is_not_the_run_itself(corpus: Path) -> None:
     ]
     assert records[0] != records[1]
     assert isinstance(request(corpus).config, TrainConfig)
+
+
+def test_the_run_of_a_rate_differs_in_its_rates_alone() -> None:
+    """Muon's own keeps its ratio, and no samples are written."""
+    given = config(optimizer={"name": "muon", "learning_rate": 1e-3, "muon_learning_rate": 0.02})
+    request = RunRequest("c", "b", "r", given)
+    for rate, muon in ((1e-3, 0.02), (3e-3, 0.06)):
+        found = _variant(request, rate).config
+        assert found.optimizer.muon_learning_rate == pytest.approx(muon)
+        assert (found.optimizer.learning_rate, found.num_samples) == (rate, 0)

@@ -295,3 +295,9 @@ def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "histogram size mismatch" in done.stdout
     assert all(str(folder) in line for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(("num_bytes", "fits"), [(0, True), (99, True), (100, True), (101, False)])
+def test_a_file_may_unpack_to_its_limit(num_bytes: int, fits: bool) -> None:
+    with contextlib.nullcontext() if fits else pytest.raises(SchemaError, match="the limit is 100"):
+        parquet.check_unpacked("x", num_bytes, 100)

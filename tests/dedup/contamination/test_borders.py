@@ -307,3 +307,12 @@ def test_a_short_gram_is_a_whole_entry_from_eight_words_of_ten(n: int, whole: bo
     found = common_speech._whole_entries(testset, grams, entry, chosen)
     assert found.tolist() == ([77] if whole else [])
     assert word_rule.word_hashes(pa.array([" \n".join(testset.entries[1])], pa.large_string())).lengths().tolist() == [10]  # fmt: skip
+
+
+def test_words_of_the_question_are_no_answer() -> None:
+    """The answer is the end of the question: it has to come a second time."""
+    row, weight = ragged([1, 2, 3, 2, 3]), np.full(5, 16 * 46, np.int32)
+    made = Pairs(row, weight, np.array([0, 2]), np.array([0, 3]), np.zeros(1, np.uint64))
+    page = np.array([9, 1, 2, 3, 8, 8, 2, 3], np.uint64)
+    assert near_match._pair_at(page, 1, made, 0) == (1, 8)
+    assert near_match._pair_at(page[:7], 1, made, 0) is None

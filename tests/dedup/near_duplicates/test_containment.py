@@ -81,3 +81,10 @@ def test_similarity_where_sizes_rule_it_out(
 def test_similarity_with_containment(left: range, right: range, found: float) -> None:
     sets = (np.array(each, np.uint64) for each in (left, right))
     assert words.similarity(*sets, 0.75, 0.8) == found
+
+
+@pytest.mark.parametrize(("threshold", "value"), [(0.49, 0.5), (0.5, 0.5), (0.51, 0.0)])
+def test_similar_pages_need_not_hold_each_other(threshold: float, value: float) -> None:
+    """Two of four shingles are common, and two of three of each page."""
+    left, right = np.array([1, 2, 3], np.uint64), np.array([2, 3, 4], np.uint64)
+    assert words.similarity(left, right, threshold, 0.9) == value

@@ -191,6 +191,18 @@ def test_bands_that_meet_exactly_as_wanted_are_chosen(monkeypatch: pytest.Monkey
     assert lsh.bands_for(0.75) != chosen
 
 
+def test_copies_go_to_the_first_page_of_their_content() -> None:
+    """Within a bucket and this batch; pages of earlier batches take none."""
+    key = np.array([1, 1, 1, 1, 1, 2, 2], np.uint64)
+    batch = np.array([0, 1, 1, 1, 1, 1, 1], np.int32)
+    content = np.array([b"a", b"a", b"b", b"a", b"b", b"a", b"a"], "S16")
+    doc = np.array([b"%d" % n for n in range(7)], "S16")
+    given_members = Members(key, batch, np.zeros(7, np.int64), doc, content)
+    copies, left = lsh._take_copies(given_members, np.arange(7), 1)
+    assert copies.tolist() == [[1, 3], [2, 4], [5, 6]]
+    assert left.tolist() == [0, 1, 2, 5]
+
+
 def test_keys_of_bands_and_contents_keep_their_values() -> None:
     """They are stored: with others no page of an earlier batch would be found."""
     signatures = np.arange(8, dtype=np.uint32).reshape(2, 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import random
 from pathlib import Path
 
@@ -70,3 +72,25 @@ def test_a_stopped_choice_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Savepoint(store, "settled/0.npz", [~whole.exact]).restore(*state) == 0
     store.write_bytes("settled/0.npz", store.read_bytes("settled/0.npz")[:-30])
     assert Savepoint(store, "settled/0.npz", [whole.exact]).restore(*state) == 0
+
+
+class Command:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (self._path,)
+
+
+def test_a_savepoint_runs_no_code(tmp_path: Path) -> None:
+    """A corpus may come from a stranger."""
+    store = open_store(str(tmp_path))
+    kept = Savepoint(store, "settled/0.npz", [])
+    buffer = io.BytesIO()
+    objects = np.array([Command(tmp_path / "made")], object)
+    np.savez(buffer, np.array(kept._digest), objects)
+    store.write_bytes("settled/0.npz", buffer.getvalue())
+    assert kept.restore(np.zeros(1, np.int64)) == 0
+    assert not (tmp_path / "made").exists()

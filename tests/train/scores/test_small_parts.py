@@ -14,7 +14,7 @@ from train import sweep
 from train.scores import paper
 from train.scores.logprobs import batches
 from train.scores.tasks import generation, language
-from train.scores.tasks.few_shot import examples_of
+from train.scores.tasks.few_shot import examples_of, read_rows
 from train.scores.tasks.task import Options, exp, lines, mean
 from train.scores.texts import text_sets
 
@@ -196,3 +196,46 @@ def test_texts_have_names_of_their_own() -> None:
     assert [each.name for each in text_sets(["a=x.jsonl", "b=x.jsonl", "c/d.jsonl.gz"])] == ["a", "b", "d"]  # fmt: skip
     with pytest.raises(InputError, match="two of one name"):
         text_sets(["a=x.jsonl", "b=y.jsonl", "a=z.jsonl"])
+
+
+def test_the_table_is_in_the_order_of_the_paper() -> None:
+    """Accuracies in per cent, the share of overlap where it is known."""
+    scores = {
+        "sets": {
+            "ptb": {"perplexity_per_word": 40.0},
+            "lambada": {"last_token_accuracy": 0.5},
+            "validation": {"perplexity_per_token": 30.0},
+        },
+        "about": {"ptb": {"overlap_share": 0.0123}, "lambada": {"limit": 1200, "official": False}},
+    }
+    rows = [[cell.strip() for cell in line.split("|")] for line in paper.table(scores).split("\n")]
+    assert [(row[1], row[8], row[10]) for row in rows[2:]] == [
+        ("validation", "30", ""),
+        ("lambada (not the official file) (first 1,200)", "50", ""),
+        ("ptb", "40", "1.23%"),
+    ]
+
+
+@pytest.mark.parametrize(("data", "line"), [("x\n{}\n", 1), ("{}\n{}\n[", 3)])
+def test_a_line_of_another_format_is_named(data: str, line: int) -> None:
+    with pytest.raises(ValueError, match=rf"^line {line}: JSONDecodeError"):
+        read_rows(data.encode(), dict)
+
+
+def test_units_of_figures() -> None:
+    """By hand: 8 bits over 2 characters, 4 bytes, 4 tokens and 8 words."""
+    row = {"document": 0, "log_prob": -8 * math.log(2), "num_tokens": 4, "num_words": 8}
+    found = language.figures([{**row, "num_chars": 2, "num_bytes": 4, "num_exceptions": 0}])
+    assert found["bits_per_char"] == pytest.approx(4, rel=1e-12)
+    assert found["bits_per_byte"] == pytest.approx(2, rel=1e-12)
+    assert found["perplexity_per_token"] == pytest.approx(4, rel=1e-12)
+    assert found["perplexity_per_word"] == pytest.approx(2, rel=1e-12)
+    empty = language.figures([{**row, "num_words": 0, "num_chars": 0, "num_bytes": 0, "num_exceptions": 0}])  # fmt: skip
+    assert empty["bits_per_char"] == empty["bits_per_byte"] == pytest.approx(8, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", 0), ("a b", 2), ("a b\n", 3), ("\n", 1), (" a \n\n b\n", 5)]
+)
+def test_ends_of_lines_are_words(text: str, words: int) -> None:
+    assert language.words_with_ends(text) == words
