@@ -52,5 +52,5 @@ def test_commands_start_without_what_they_do_not_use() -> None:
     unused = {"aiohttp", "awkward", "pandas", "tokenizers", "trafilatura", "scrapy"}
     stages = "crawl.run, clean.run, dedup.run, shards.run"
     script = f"import sys, {stages}; print(*sorted({unused} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
     assert done.stdout.split() == []
