@@ -68,6 +68,7 @@ TESTS = {
     "clean/page_source/decode.py": (
         "tests/clean/test_borders.py",
         "tests/clean/page_source/test_decode.py",
+        "tests/clean/page_source/test_guess.py",
     ),
     "clean/filters/fineweb.py": (
         "tests/clean/test_borders.py",

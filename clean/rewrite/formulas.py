@@ -196,12 +196,17 @@ def _container(tag: str, content: str) -> str | None:
 
 def _image(tag: str) -> str:
     tex = attribute(tag, "alt") or ""
-    return _tex(_without_style(tex), "display" in tag) if tex.strip() else tag
+    return _tex(_without_style(tex), _is_display(tag)) if tex.strip() else tag
+
+
+def _is_display(tag: str) -> bool:
+    """True if a tag says so. `\\displaystyle` is a size of its TeX, which MediaWiki always sets."""
+    return "display" in tag.replace("\\displaystyle", "")
 
 
 def _data(tag: str) -> str | None:
     found = _DATA_VALUE.search(tag)
     value = (found[1] or found[2]) if found else ""
-    display = "display" in tag or tag[:4].lower() == "<div"
+    display = _is_display(tag) or tag[:4].lower() == "<div"
     # Other data of that name is a list, an object or an address.
     return _tex(value, display) if value and value[0] not in "[{/h" else None

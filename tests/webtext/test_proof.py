@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -148,6 +149,70 @@ def test_wrong_input_is_named(fates: grown_corpus.Fates, proven: Path, tmp_path:
     with pytest.raises(InputError, match="not a secret key of minisign without passphrase"):
         read_key(tmp_path / "key")
     assert command.main(["--corpus", fates.root, "--proof", str(tmp_path / "p")]) == 2
+
+
+def key_file(path: Path, raw: bytes) -> Path:
+    path.write_text(f"untrusted comment: x\n{base64.b64encode(raw).decode()}\n")
+    return path
+
+
+def test_a_key_is_read_as_it_was_made(tmp_path: Path) -> None:
+    """And signs alike: the whole signature has an id and 64 bytes, which the public key verifies."""
+    made, read = make_key(tmp_path / "key"), read_key(tmp_path / "key")
+    assert (read.key_id, read.public_file()) == (made.key_id, made.public_file())
+
+    lines = read.sign(b"text", "a comment").splitlines()
+    signature, whole = base64.b64decode(lines[1]), base64.b64decode(lines[3])
+    assert lines == made.sign(b"text", "a comment").splitlines()
+    assert (signature[:10], len(signature), len(whole)) == (b"ED" + made.key_id, 74, 64)
+    public = read.private.public_key()
+    public.verify(signature[10:], hashlib.blake2b(b"text").digest())
+    public.verify(whole, signature[10:] + b"a comment")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "refusal"),
+    [
+        (0, 158, None),
+        (0, 157, "not a secret key of minisign without passphrase"),
+        (0, 159, "not a secret key of minisign without passphrase"),
+        (1, 158, "not a secret key of minisign without passphrase"),
+    ],
+)
+def test_a_secret_key_has_158_bytes(
+    first: int, last: int, refusal: str | None, tmp_path: Path
+) -> None:
+    make_key(tmp_path / "key")
+    raw = base64.b64decode((tmp_path / "key").read_text().splitlines()[1]) + b"\0"
+    path = key_file(tmp_path / "other", raw[first:last])
+    if refusal is None:
+        assert read_key(path).public_file()
+    else:
+        with pytest.raises(InputError, match=refusal):
+            read_key(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "refusal"),
+    [
+        *((place, "without passphrase") for place in (0, 5)),
+        *((place, None) for place in (6, 53)),
+        *((place, "its two halves differ") for place in (62, 93, 94, 125)),
+    ],
+)
+def test_each_part_of_a_secret_key_has_its_place(
+    place: int, refusal: str | None, tmp_path: Path
+) -> None:
+    """Algorithms, then the salt and limits that a key without passphrase does not use, then its halves."""
+    made = make_key(tmp_path / "key")
+    raw = bytearray(base64.b64decode((tmp_path / "key").read_text().splitlines()[1]))
+    raw[place] ^= 8
+    path = key_file(tmp_path / "other", bytes(raw))
+    if refusal is None:
+        assert read_key(path).key_id == made.key_id
+    else:
+        with pytest.raises(InputError, match=refusal):
+            read_key(path)
 
 
 def test_minisign_agrees(proven: Path, tmp_path: Path, fates: grown_corpus.Fates) -> None:

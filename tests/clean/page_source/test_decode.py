@@ -136,3 +136,12 @@ def test_the_charset_of_scripts_that_nothing_ends_is_guessed_in_time() -> None:
     started = time.process_time()
     detect(b"\xe4\xf6\xfc\xdf " * 4 + b"<script>" * (SEARCHED_BYTES // 8))
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("label", ["windows-1252", "iso-2022-jp"])
+@pytest.mark.parametrize("text", ["caf\u00e9 \u2013 \x1b[1m", "caf\u00e9 \u2013 na\u00efve"])
+def test_valid_utf8_is_utf8_under_any_label(label: str, text: str) -> None:
+    """Only a label of a stateful charset counts, and only with an escape."""
+    decoded = decode(text.encode(), f"text/html; charset={label}")
+    is_stateful = label == "iso-2022-jp" and "\x1b" in text
+    assert decoded.charset == ("iso2022_jp" if is_stateful else "utf-8")

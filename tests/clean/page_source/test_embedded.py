@@ -250,3 +250,41 @@ def test_loose_strings_of_a_script_have_eight_words(num_words: int, found: bool)
     lines = [sentence(num_words, f"longer{number}") for number in range(9)]
     content = "window.state = build(" + ", ".join(map(json.dumps, lines)) + ");"
     assert (embedded_text(f"<script>{content}</script>") != "") is found
+
+
+@pytest.mark.parametrize(
+    ("num_chars", "read"), [(3_999_999, True), (4_000_000, True), (4_000_001, False)]
+)
+def test_a_script_of_four_million_characters_is_read(num_chars: int, read: bool) -> None:
+    """What follows the data of a script does not count for its text."""
+    content = json.dumps({"articleBody": PLAIN}).ljust(num_chars, "x")
+    html = f"<script type=application/ld+json>{content}</script>"
+    assert embedded_text(html) == (PLAIN if read else "")
+
+
+@pytest.mark.parametrize(("num_words", "is_shell"), [(59, True), (60, True), (61, False)])
+def test_a_page_that_shows_sixty_words_has_no_body(num_words: int, is_shell: bool) -> None:
+    shown = sentence(num_words)
+    data = json.dumps({"articleBody": sentence(400, "longer")})
+    html = f"<p>{shown}</p><script type=application/ld+json>{data}</script>"
+    found = page_extractor(ExtractConfig())(html)
+    assert found.text.startswith("The longer0") is is_shell
+    assert found.visible_words == (400 if is_shell else num_words)
+
+
+@pytest.mark.parametrize(
+    ("post", "found"),
+    [
+        ({"@type": "Comment", "text": PLAIN}, True),
+        ({"@type": ["Thing", "Answer"], "text": PLAIN}, True),
+        ({"@type": "Review", "text": PLAIN}, False),
+        ({"text": PLAIN}, False),
+        ({"@type": "Review", "reviewBody": PLAIN}, True),
+        ({"@type": "VideoObject", "transcript": PLAIN}, True),
+    ],
+)
+def test_only_posts_have_the_content_of_the_page_as_their_text(
+    post: dict[str, object], found: bool
+) -> None:
+    html = f"<script type=application/ld+json>{json.dumps(post)}</script>"
+    assert embedded_text(html) == (PLAIN if found else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clean.page_source import guess as guess_module
-from clean.page_source.decode import CharsetSource, decode
+from clean.page_source.decode import CharsetSource, decode, detect
 from clean.page_source.guess import guess
 
 POLISH = (
@@ -145,6 +145,12 @@ def test_the_share_of_a_script(text: str, share: float) -> None:
     assert guess_module._in_script(text, guess_module._SCRIPTS[0]) == pytest.approx(share)
 
 
+@pytest.mark.parametrize("charset", ["cp1251", "koi8-u"])
+def test_ukrainian_is_known_by_its_own_letters(charset: str) -> None:
+    """Those that the Russian charset of the same bytes has lines of boxes for."""
+    assert guess(UKRAINIAN.encode(charset)) == charset
+
+
 @pytest.mark.parametrize(("mixed", "found"), [(2, "cp1251"), (3, "cp1251"), (4, None)])
 def test_a_text_in_a_script_has_85_percent_of_it(mixed: int, found: str | None) -> None:
     """Of twenty letters: each of the short words has one beside a letter of ASCII."""
@@ -203,6 +209,7 @@ def rare(codec: str, frequent: str) -> list[str]:
         ("的一是不了在人有我他", 10, "gb18030"),
         ("的一是不了在人有我他", 10, "big5hkscs"),
         ("あいうえおかきくけこ", 25, "euc_jp"),
+        ("あいうえおかきくけこ", 25, "cp932"),
         ("이다는을의에가지고하", 15, "cp949"),
     ],
 )
@@ -213,6 +220,31 @@ def test_half_of_the_usual_share_of_frequent_characters_is_enough(
     own = [each for each in guess_module._EAST_ASIAN if each[2] == codec]
     monkeypatch.setattr(guess_module, "_EAST_ASIAN", own)
     common = (frequent * 3)[: least + beyond]
-    text = common + "".join(rare(codec, own[0][0])[: 100 - len(common)])
+    others = rare("euc_jp" if codec == "cp932" else codec, own[0][0])
+    text = common + "".join(others[: 100 - len(common)])
     assert len(text) == 100
     assert guess_module._of_east_asia(text.encode(codec)) == (codec if found else None)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "codec"), [(0, "cp1250"), (1, "cp1250"), (2, "cp1250"), (3, "cp1252")]
+)
+def test_a_language_of_98_percent_is_preferred_to_a_mixture(foreign: int, codec: str) -> None:
+    """Of a hundred letters. In windows-1252 each is one of some western language."""
+    letters = ("ćęńóśź" * 17)[: 100 - foreign] + "é" * foreign
+    assert guess(" ".join(letters).encode("cp1250")) == codec
+
+
+def test_of_equals_the_first_charset_is_taken() -> None:
+    """Both charsets of Polish have these letters, and windows-1250 has more pages."""
+    sample = " ".join("ćęńó" * 3).encode("cp1250")
+    assert sample == sample.decode("iso8859-2").encode("cp1250")
+    assert guess(sample) == "cp1250"
+
+
+@pytest.mark.parametrize(("beyond", "codec"), [(-1, "cp1250"), (0, "cp1250"), (1, "cp1252")])
+def test_a_mebibyte_is_searched_for_letters(beyond: int, codec: str) -> None:
+    """Polish needs all eight of them, the last of which ends just there."""
+    text = " ".join("ćęńóśźćę").encode("cp1250")
+    head = b"<script>".ljust((1 << 20) + beyond - len(text) - len(b"</script>"), b"x")
+    assert detect(head + b"</script>" + text) == codec

@@ -92,3 +92,47 @@ def test_added_lines_are_marked() -> None:
 )
 def test_prose_in_the_style_of_code_stays_prose(markup: str) -> None:
     assert "<pre>" not in rewritten(markup)
+
+
+@pytest.mark.parametrize(
+    ("markup", "lines"),
+    [
+        # Blocks without indentation in kept white space are prose, and so is a single line.
+        ("<div style='white-space:pre'><div>one</div><div>two</div></div>", None),
+        ("<div style='white-space:pre'><div>  one</div></div>", None),
+        ("<div style='white-space:pre'><div>one</div><div>  two</div></div>", "one\n  two"),
+        ("<div style='white-space:pre'>one\n  two</div>", "one\n  two"),
+        ("<div style='white-space:pre'>one\ntwo</div>", None),
+        # A table of a gutter and one `pre` is one. Of two, each is one of its own.
+        (
+            "<table class=codetable><tr><td>one</td></tr><tr><td><pre>two</pre></td></tr></table>",
+            "one\ntwo",
+        ),
+        ("<table class=codetable><tr><td><pre>one</pre><pre>two</pre></td></tr></table>", None),
+        ("<div class=crayon-main><pre>one</pre>two</div>", None),
+        # A block begins a line within an element that is one, and has a name of its own there.
+        ("<pre><div class=line>one<div>two</div></div></pre>", "one\ntwo"),
+        (
+            "<pre><span class=line>one<span>two</span></span><span class=line>3</span></pre>",
+            "onetwo\n3",
+        ),
+        # Of lines within lines, the innermost one ends first, an empty one as well.
+        ("<pre><ol><li><div class=line>\n</div>one</li></ol></pre>", "\none"),
+        (
+            "<pre><ol><li><span class=line>one</span></li><li><span class=line>two</span></li></ol>"
+            "</pre>",
+            "one\ntwo",
+        ),
+    ],
+)
+def test_lines_of_a_pre_that_is_made(markup: str, lines: str | None) -> None:
+    found = rewritten(markup)
+    assert found == (markup if lines is None else f"<pre>{lines}</pre>")
+
+
+@pytest.mark.parametrize(
+    ("num_chars", "is_code"), [(49_999, True), (50_000, True), (50_001, False)]
+)
+def test_a_longer_text_in_the_font_of_a_typewriter_is_a_page(num_chars: int, is_code: bool) -> None:
+    content = "one<br>&nbsp;".ljust(num_chars, "x")
+    assert ("<pre>" in rewritten(f"<tt>{content}</tt>")) is is_code

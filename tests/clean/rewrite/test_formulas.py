@@ -115,3 +115,83 @@ def test_mathml_without_tex_keeps_its_places(mathml: str, tex: str, prefix: str)
 def test_other_mathml_is_the_text_that_it_was(mathml: str) -> None:
     found = middle(f"<p>It says that <math>{mathml}</math> holds here.</p>")
     assert found == "It says that x+2 holds here."
+
+
+@pytest.mark.parametrize(
+    ("picture", "formula"),
+    [
+        ("<img class=latex alt='x^2'>", r"\(x^2\)"),
+        ("<img class=tex alt='x^2'>", r"\(x^2\)"),
+        ("<img class=math alt='x^2'>", r"\(x^2\)"),
+        ("<img class=formula alt='x^2'>", r"\(x^2\)"),
+        ("<img class=ee_img alt='x^2'>", r"\(x^2\)"),
+        ("<img src=a.png class='wide tex' alt='x^2'>", r"\(x^2\)"),
+        ("<img class=mwe-math-fallback-image-inline alt='x^2'>", r"\(x^2\)"),
+        ("<img class=mwe-math-fallback-image-display alt='x^2'>", r"<p>\[x^2\]</p>"),
+        ("<img class=mwe-math-fallback-image-display alt=d>", r"<p>\[d\]</p>"),
+        # TeX in the style of a display is in a line nevertheless.
+        (r"<img class=tex alt='{\displaystyle x^2}'>", r"\(x^2\)"),
+        (
+            r"<img class=mwe-math-fallback-image-display alt='{\displaystyle x^2}'>",
+            r"<p>\[x^2\]</p>",
+        ),
+        # Without another text, and of another class.
+        ("<img class=tex src=a.png>", None),
+        ("<img class=tex alt=''>", None),
+        ("<img class=tex alt=' '>", None),
+        ("<img class=wide alt='x^2'>", None),
+        ("<img class='latexmk' title='tex' alt='x^2'>", None),
+        ("<img class=pre-tex alt='x^2'>", None),
+        ("<img class=mwe-math-fallback-image alt='x^2'>", None),
+        # Tags are searched for a class so far, and classes for a name.
+        (f"<img {'y' * 1000}class=tex alt='x^2'>", r"\(x^2\)"),
+        (f"<img {'y' * 1001}class=tex alt='x^2'>", None),
+        (f"<img class='{'y' * 999} tex' alt='x^2'>", r"\(x^2\)"),
+        (f"<img class='{'y' * 1000} tex' alt='x^2'>", None),
+        # TeX between dollars, in any picture.
+        ("<img alt='$x^2$'>", r"\(x^2\)"),
+        ("<img alt='$$x^2$$'>", r"<p>\[x^2\]</p>"),
+        ("<img alt='$$x^2$'>", None),
+        ("<img alt='$1 or $2'>", None),
+        (f"<img alt='${'y' * 2000}$'>", rf"\({'y' * 2000}\)"),
+        (f"<img alt='${'y' * 2001}$'>", None),
+        # Services: the other text, else the title, else the query up to its next parameter.
+        ("<img src='/cgi-bin/mimetex.cgi?x^2'>", r"\(x^2\)"),
+        ("<img src='/cgi-bin/mathtex.cgi?x^2'>", r"\(x^2\)"),
+        ("<img src='https://i.upmath.me/svg/x%5E2'>", r"\(x^2\)"),
+        ("<img src='/mimetex.cgi?y' title='x^2'>", r"\(x^2\)"),
+        ("<img src='/mimetex.cgi?y' title='z' alt='$x^2$'>", r"\(x^2\)"),
+        ("<img src='/mimetex.cgi?x&lt;2' alt=' '>", r"\(x&lt;2\)"),
+        ("<img src='/mimetex.cgi?x^2&amp;y' alt='http://x.test/'>", r"\(x^2\)"),
+        ("<img src='/mimetex.cgi?'>", None),
+    ],
+)
+def test_a_picture_of_a_formula_is_its_other_text(picture: str, formula: str | None) -> None:
+    page = "<p>It says {} here.</p>"
+    assert rewritten(page.format(picture)) == page.format(picture if formula is None else formula)
+
+
+@pytest.mark.parametrize(
+    ("element", "formula"),
+    [
+        ("<span data-math='x^2'>x2</span>", r"\(x^2\)"),
+        ('<span data-tex="x^2">x2</span>', r"\(x^2\)"),
+        ("<span data-latex='x[h]'>x2</span>", r"\(x[h]\)"),
+        ("<span data-formula='x^2' class=display>x2</span>", r"<p>\[x^2\]</p>"),
+        ("<div data-expr='x^2'>x2</div>", r"<p>\[x^2\]</p>"),
+        (r"<span data-math='\displaystyle x^2'>x2</span>", r"\(\displaystyle x^2\)"),
+        (
+            r"<span data-math='\displaystyle x^2' data-mode=display>x2</span>",
+            r"<p>\[\displaystyle x^2\]</p>",
+        ),
+        ("<span data-math=''>x2</span>", None),
+        # Lists, objects and addresses.
+        ("<span data-math='[1,2]'>x2</span>", None),
+        ("<span data-math='{1:2}'>x2</span>", None),
+        ("<span data-math='/x.svg'>x2</span>", None),
+        ("<span data-math='http://x.test/'>x2</span>", None),
+    ],
+)
+def test_a_formula_in_the_data_of_an_element(element: str, formula: str | None) -> None:
+    page = "<p>It says {} here.</p>"
+    assert rewritten(page.format(element)) == page.format(element if formula is None else formula)

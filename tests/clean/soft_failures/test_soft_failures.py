@@ -13,7 +13,7 @@ from clean.learned.extraction import page_extractor
 from clean.page_source import metadata
 from clean.reasons import Reason
 from clean.soft_failures import evidence
-from clean.soft_failures.addresses import StoredAnswer
+from clean.soft_failures.addresses import StoredAnswer, answers_as_home
 from clean.soft_failures.config import KINDS, SoftFailuresConfig
 from clean.soft_failures.judge import JudgedPage, judge, judge_answer
 from clean.soft_failures.lexicon import GROUPS, lexicon
@@ -315,6 +315,25 @@ def test_a_home_page_in_place_of_a_page_needs_two_marks() -> None:
     assert verdict(og + body, marks) is None
     home = {"url": "http://site.test/", "final_url": "http://site.test/"}
     assert verdict(canonical + og + body, marks, **home) is None
+
+
+def named_home(html: str) -> bool:
+    answer = StoredAnswer(url=DEEP, final_url=DEEP)
+    return answers_as_home(answer, html, {"og:url": "http://site.test/"}) is not None
+
+
+@pytest.mark.parametrize(("end", "found"), [(1499, True), (1500, True), (1501, False)])
+def test_a_link_is_near_the_first_mention_of_its_kind(end: int, found: bool) -> None:
+    """At the beginning of a page as well. The mention in the link itself comes later."""
+    link = "<link rel=canonical href=http://site.test/>"
+    assert named_home("canonical".ljust(end - len(link)) + link) is found
+
+
+@pytest.mark.parametrize(("end", "found"), [(199_999, True), (200_000, True), (200_001, False)])
+def test_200000_characters_are_searched_for_the_link_of_a_page(end: int, found: bool) -> None:
+    before = "<link rel=canonical"
+    html = " " * (end - len(before)) + before + " href=http://site.test/>"
+    assert named_home(html) is found
 
 
 def test_settings_keep_pages() -> None:

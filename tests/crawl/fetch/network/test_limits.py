@@ -49,6 +49,13 @@ def test_an_answer_has_at_most_32_interim_ones(count: int, read: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "read"), [(b"099", False), (b"100", True), (b"101", False), (b"102", True), (b"199", True)]
+)  # fmt: skip
+def test_an_interim_status_is_100_or_more_and_no_upgrade(status: bytes, read: bool) -> None:
+    assert reads_head(b"HTTP/1.1 " + status + b"\r\n\r\n" + head_of(100), 1 << 20) is read
+
+
+@pytest.mark.parametrize(
     ("status", "read"), [(b"099", False), (b"100", False), (b"101", False), (b"199", False), (b"200", True), (b"999", True)]
 )  # fmt: skip
 def test_a_final_status_is_200_or_more(status: bytes, read: bool) -> None:

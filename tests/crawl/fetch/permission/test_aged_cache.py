@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +51,12 @@ def test_entries_are_kept_for_ten_seconds_and_within_twenty_bytes(
         assert len(cache) == len(slow)
         assert cache.num_bytes == sum(each[2] for each in slow)
         assert cache.evicted == evicted
+
+
+@pytest.mark.parametrize(("now", "found"), [(14.0, 3), (15.0, 3), (15.5, None)])
+def test_an_entry_is_known_until_its_end(now: float, found: int | None) -> None:
+    """It is kept at five for ten seconds, and to be found does not make it younger."""
+    cache = Sized()
+    cache.keep("a", 3, 5.0)
+    assert cache.find("a", 10.0) == 3
+    assert cache.find("a", now) == found

@@ -55,6 +55,11 @@ def allows(text: str | bytes, path: str, token: str = "webtext") -> bool:
         ("User-agent: *\nDisallow: /a*b*c", "/axxcyyb", True),
         ("User-agent: *\nDisallow: /a$", "/a", False),
         ("User-agent: *\nDisallow: /a$", "/ab", True),
+        # A part of a pattern begins where the part before it ends.
+        ("User-agent: *\nDisallow: /x*ab*bc", "/xabc", True),
+        ("User-agent: *\nDisallow: /x*ab*bc", "/xabbc", False),
+        ("User-agent: *\nDisallow: /x*ab*bc*cd", "/xabbcd", True),
+        ("User-agent: *\nDisallow: /x*ab*bc*cd", "/xabbccd", False),
         ("User-agent: *\nDisallow: *x", "/a/x", False),
         ("User-agent: *\nDisallow: /caf\u00e9", "/caf%C3%A9/1", False),
         ("User-agent: *\nDisallow: /caf%c3%a9", "/caf%C3%A9/1", False),
@@ -282,6 +287,38 @@ def test_invisible_characters_around_a_record_do_not_hide_it(mark: str) -> None:
     rules = parse("\n".join(lines).encode(), "webtext")
     assert not rules.allows("http://a.test/x")
     assert rules.allows("http://a.test/robots.txt")
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_invisible"),
+    [
+        *((mark, True) for mark in "\x01 \x7f\x80\x9f\xa0\xad\u2000\u200f\u202a\u202e\u3000"),
+        *((mark, True) for mark in "\u2060\u206f\ufeff"),
+        *((mark, False) for mark in "!~\xa1\xac\xae\u1fff\u2010\u2029\u2070\u3001\ufefe\uff00"),
+    ],
+)
+def test_characters_that_are_invisible_at_the_ends_of_a_value(
+    mark: str, is_invisible: bool
+) -> None:
+    """The first and the last of each range, and their visible neighbours, which make another path."""
+    assert allows(f"User-agent: *\nDisallow: {mark}/x", "/x") is not is_invisible
+
+
+@pytest.mark.parametrize(("num_chars", "known"), [(255, True), (256, True), (257, False)])
+def test_a_name_has_256_characters(num_chars: int, known: bool) -> None:
+    name = "Crawl" + "Delay".rjust(num_chars - len("Crawl"))
+    assert (parse(f"User-agent: *\n{name}: 5".encode(), "webtext").crawl_delay_s == 5) is known
+
+
+@pytest.mark.parametrize(("num_bytes", "kept"), [(65_535, True), (65_536, True), (65_537, False)])
+@pytest.mark.parametrize("first", ["", "other"])
+def test_64_kib_of_rules_about_rights_are_kept(num_bytes: int, kept: bool, first: str) -> None:
+    """Each line counts with its kind and its end. Those before the limit stay."""
+    before = f"L{first}\n" if first else ""
+    value = "v" * (num_bytes - len(before) - len("L\n"))
+    text = f"License: {first}\nLicense: {value}"
+    expected = before + (f"L{value}" if kept else "")
+    assert parse(text.encode(), "webtext").rights == expected.removesuffix("\n")
 
 
 CLOSED = "User-agent: *\nDisallow: /"
