@@ -806,6 +806,30 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "40",
         "41",
     ): "Both are more steps than a run has.",
+    (
+        "dedup/contamination/near_match.py",
+        "grams = ngram_hashes(questions, max(1, int(sizes.max(initial=1)))).values",
+        "1",
+        "0",
+    ): "The other one of both keeps the size at 1 and above.",
+    (
+        "dedup/sentences.py",
+        "for end in END.finditer(text, at, min(len(text), at + NEAR_CHARS + 1)):",
+        "min(len(text), at + NEAR_CHARS + 1)",
+        "max(len(text), at + NEAR_CHARS + 1)",
+    ): "Ends farther off are searched for nothing: they are compared with the limit.",
+    (
+        "train/scores/logprobs.py",
+        "[row + (0,) * (width - len(row)) for row in rows], device=world.device",
+        "0",
+        "1",
+    ): "Padding comes behind the tokens that are scored, and none of these sees it.",
+    (
+        "shards/stream/by_weight.py",
+        "if begin < end:",
+        "begin < end",
+        "begin <= end",
+    ): "An empty piece has neither tokens nor documents.",
 }
 
 

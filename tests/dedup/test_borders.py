@@ -198,3 +198,17 @@ def test_salts_of_the_stored_index_keep_their_values() -> None:
         "9e3779b97f4a7c15",
         "a0761d6478bd642f",
     ]
+
+
+@pytest.mark.parametrize(("num_words", "is_prompt"), [(49, True), (50, True), (51, False)])
+def test_a_prompt_has_up_to_fifty_words(num_words: int, is_prompt: bool) -> None:
+    """It is in the middle of twenty entries of their own: a longer one is a text that they quote."""
+    texts = [
+        f"{distinct(16, 5000 + 50 * n)} {distinct(num_words)} {distinct(16, 5020 + 50 * n)}"
+        for n in range(20)
+    ]
+    testset = TestSet("t", "0", tuple((text,) for text in texts))
+    grams_of_each = (16 + num_words + 16) - 12 - (num_words - 12)
+    shared = 0 if is_prompt else num_words - 12
+    ngrams = overlap.ngrams_of([testset], OverlapConfig(measure_n=()))
+    assert int(ngrams.removes.sum()) == 20 * grams_of_each + shared

@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from corpus.errors import InputError
 from dedup import report, review
 from dedup.near_duplicates import groups
 from dedup.near_duplicates.groups import Band
@@ -239,27 +238,6 @@ def test_groups_and_pairs_by_similarity(
     for wrong in ("0.9-0.8", "0.9", "much-more", "0.5-1.5"):
         assert corpus.dedup("b", "--sample", "--similarity", wrong) == 2
         assert f"--similarity is {wrong!r}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "band"),
-    [
-        ("0-1", Band(0.0, 1.0)),
-        ("0-0.5", Band(0.0, 0.5)),
-        ("0.5-0.5", Band(0.5, 0.5)),
-        (".5-1", Band(0.5, 1.0)),
-        ("0.51-0.5", None),
-        ("0.5-1.01", None),
-        ("-0.1-0.5", None),
-        ("0.5", None),
-    ],
-)
-def test_a_range_is_between_0_and_1(text: str, band: Band | None) -> None:
-    if band is None:
-        with pytest.raises(InputError, match="expected a range between 0 and 1"):
-            Band.parse(text)
-    else:
-        assert Band.parse(text) == band
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_begin_before(text: str, at: int, begin: int) -> None:
         ("one two\n\n" + "b" * 99, 4, 9),
         # A place at the very beginning has nothing before it.
         (". a. " + "b" * 99, 0, 1),
+        (". a. " + "b" * 99, 1, 1),
         ("\u4e00\u4e8c\u3002\u4e09" + "b" * 99, 0, 3),
     ],
 )

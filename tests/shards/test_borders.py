@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -17,8 +18,9 @@ import pytest
 
 from corpus.config import Section
 from corpus.errors import ConfigError, InputError
-from shards import pin_tokenizer, tokenizer_sample
+from shards import pin_tokenizer, tokenizer_sample, write_step
 from shards.pin_tokenizer import TokenizerConfig
+from shards.split import fractions, is_validation
 from shards.stream import by_weight, epochs
 from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
 from shards.stream.selection import Selection, select
@@ -432,3 +434,96 @@ def test_digits_are_words_of_their_own() -> None:
         document = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "pre_tokenizer": SPLIT_RULES[rule]}  # fmt: skip
         split = tokenizers.Tokenizer.from_str(json.dumps(document)).pre_tokenizer
         assert [word for word, _ in split.pre_tokenize_str("a12 3b")] == words
+
+
+def test_an_empty_document_beside_others_is_no_range() -> None:
+    split = Numbers()
+    split.files = [SimpleNamespace(num_tokens=9)]
+    mask, ends = np.array([True, False, True, False, True]), np.array([2, 5, 5, 7, 9])
+    selection = select(cast(TokenSplit, split), [(mask, ends)], "x")
+    assert selection.num_tokens == 4
+    assert selection.positions(np.arange(4)).tolist() == [0, 1, 7, 8]
+
+
+def test_spans_follow_each_other_and_documents_without_text_have_none() -> None:
+    """Not even an end; one of a single character has two tokens, and pieces have an end each."""
+    written: list[Any] = []
+    spans: list[pa.Table] = []
+
+    def encode_array(texts: pa.Array, *, end_of_text: bool) -> tuple[np.ndarray, np.ndarray]:
+        assert end_of_text
+        rows = [[*text.encode(), 0] for text in texts.to_pylist()]
+        ids = np.array([each for row in rows for each in row], np.uint32)
+        return ids, np.array([len(row) for row in rows], np.int64)
+
+    tokens = SimpleNamespace(num_tokens=100, write=lambda *given: written.append(given))
+    parts = tokens, SimpleNamespace(write=spans.append), SimpleNamespace(encode_array=encode_array)
+    doc_ids, texts = pa.array(["1", "2", "3", "4"]), pa.array(["ab", "", "c", "de", "f"])
+    write_step._SplitWriter(*cast(Any, parts)).write(doc_ids, texts, np.array([1, 1, 1, 2]))
+    ((ids, num_documents, num_bytes),) = written
+    assert bytes(ids.tolist()) == b"ab\0c\0de\0f\0"
+    assert (num_documents, num_bytes) == (4, 6)
+    rows = [tuple(row.values()) for row in spans[0].to_pylist()]
+    assert rows == [("1", 100, 3), ("2", 103, 0), ("3", 103, 2), ("4", 105, 5)]
+
+
+def test_a_sample_is_of_kept_documents_that_are_not_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each with its hash; pieces between cuts are a blank line apart."""
+    ids = [f"{n:032x}" for n in range(40)]
+    kept = [n % 5 > 0 for n in range(40)]
+    cuts = [[{"start": 1, "end": 2}] if n % 2 else [] for n in range(40)]
+    verdicts = pa.table({"doc_id": ids, "kept": kept, "cuts": cuts})
+    documents = pa.table({"doc_id": ids, "text": [f"a-b{n}" for n in range(40)]})
+    monkeypatch.setattr(tokenizer_sample, "part_paths", lambda *_: ["p"])
+    monkeypatch.setattr(tokenizer_sample, "read_file", lambda *_: verdicts)
+    monkeypatch.setattr(tokenizer_sample, "iter_tables", lambda *_: iter([documents]))
+    found = list(tokenizer_sample._documents(cast(Any, None), ["b"], 7, 0.3))
+    held_out = is_validation(ids, 0.3)
+    assert 0 < held_out.sum() < 40
+    order = fractions(ids, 7).tolist()
+    assert found == [
+        (order[n], ids[n], (f"a\n\nb{n}" if n % 2 else f"a-b{n}").encode())
+        for n in range(40)
+        if kept[n] and not held_out[n]
+    ]
+
+
+def test_a_trained_tokenizer_records_what_it_was_trained_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pin_tokenizer, "train", lambda texts, size: (list(texts), size))
+    given: list[str] = []
+    monkeypatch.setattr(pin_tokenizer, "sample_texts", lambda *_, **__: iter(given))
+    store = cast(Any, SimpleNamespace(root="c"))
+    train = partial(
+        pin_tokenizer._train_on_sample, store, TokenizerConfig(vocab_size=300), ["b"], 0
+    )
+    with pytest.raises(InputError, match="has no kept documents"):
+        train()
+    given += ["ab", "\u00e4"]
+    found, sampled = train()
+    assert cast(Any, found) == (given, 300)
+    assert sampled == {"sampled_documents": 2, "sampled_bytes": 4}
+
+
+@pytest.mark.parametrize(
+    ("spelled", "decoded", "problem"),
+    [
+        (list("<e>"), "Plain words, 12 numbers and (punctuation).", None),
+        ([0], "Plain words, 12 numbers and (punctuation).", "gets the id that ends a document"),
+        (list("<e>"), "Plain words,  numbers and (punctuation).", "comes back as"),
+    ],
+)
+def test_a_vocabulary_keeps_plain_text_and_its_end_apart(
+    spelled: list[Any], decoded: str, problem: str | None
+) -> None:
+    tokenizer = SimpleNamespace(
+        vocabulary=SimpleNamespace(end_of_text_token="<e>"),
+        end_of_text=0,
+        encode=lambda text: [*spelled, *text] if "<e>" in text else list(text),
+        decode=lambda ids: f" {decoded}",
+    )
+    with contextlib.nullcontext() if problem is None else pytest.raises(InputError, match=problem):
+        pin_tokenizer._check_round_trip(cast(Any, tokenizer), "x")

@@ -150,3 +150,18 @@ def test_copied_documents_come_more_often(tmp_path: Path) -> None:
     for each in split.documents(0, split.num_tokens):
         assert copies[each.doc_id] == expected.get(each.doc_id, 1)
     assert copies.keys() & expected.keys()
+
+
+def test_blocks_are_fetched_by_where_they_begin(
+    voted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a block may be in another round."""
+    split = weighted(voted)
+    seen: list[tuple[np.ndarray, int]] = []
+    monkeypatch.setattr(split._split, "prefetch", lambda *given: seen.append(given))
+    starts = np.array([0, split.num_tokens // 2, split.num_tokens - 1])
+    split.prefetch(starts, 4)
+    ((places, length),) = seen
+    assert length == 1
+    found = split._split.read_blocks(places, 1)
+    assert found.tolist() == split.read_blocks(starts, 1).tolist()

@@ -94,10 +94,3 @@ def test_verdicts_do_not_depend_on_tasks(
     assert results[0] == results[1]
     assert sum(row["kept"] for table in results[0] for row in table) == 5
     assert sum(size > 0 for size in sizes) == (10 if pages_per_task == 1 else 2)
-
-
-def test_pages_and_buckets_are_nodes_of_their_own() -> None:
-    """Nodes that fall together would put all pages into one task."""
-    assert np.unique(components.bucket_nodes(np.arange(1000, dtype=np.uint64))).size == 1000
-    doc = np.array([bytes([n]) * 8 + b"y" * 8 for n in range(1, 200)], "S16")
-    assert np.unique(components.page_nodes(doc)).size == doc.size

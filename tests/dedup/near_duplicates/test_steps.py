@@ -16,12 +16,12 @@ from corpus.storage.store import open_corpus, open_store
 from corpus.tables.schemas import DOCUMENTS, SIGNATURES
 from dedup import doc_ids
 from dedup.config import DedupConfig
-from dedup.near_duplicates import candidate_steps, components, lsh, ranks, savepoint
+from dedup.near_duplicates import candidate_steps, components, lsh, ranks, savepoint, survivor_steps
 from dedup.near_duplicates.groups import Band
 from dedup.near_duplicates.lsh import LshConfig
 from dedup.near_duplicates.savepoint import Savepoint
 from dedup.near_duplicates.signature_steps import load_keys, load_signatures
-from dedup.tables import EDGES, KEYS, OVERLAPS, SHINGLES
+from dedup.tables import CHOICES, DECISIONS, EDGES, KEYS, OVERLAPS, SHINGLES
 
 CONFIG = DedupConfig(lsh=LshConfig(num_bands=2, rows_per_band=2))
 IDS = [f"{n:032x}" for n in range(5)]
@@ -176,3 +176,28 @@ def test_a_range_of_similarity(text: str, allowed: bool) -> None:
     else:
         with pytest.raises(InputError, match="expected a range"):
             Band.parse(text)
+
+
+def test_a_page_below_the_threshold_is_contained() -> None:
+    """Pages of one part come in their order, whatever the order of the tasks that settled them."""
+    doc = [bytes([n]) * 16 for n in (3, 1, 4, 2)]
+    table = pa.table(
+        {
+            "doc": doc,
+            "duplicate_of": [b"k" * 16] * 4,
+            "similarity": [0.75, 1.0, 0.7499, 0.7501],
+            "exact": [False, True, False, False],
+            "elsewhere": [False] * 4,
+        },
+        CHOICES.schema,
+    )
+    context = cast(Context, SimpleNamespace(files=()))
+    found = survivor_steps.load_decisions_reduce(DedupConfig(threshold=0.75), context)(0, table)
+    rows = found.tables[DECISIONS.name].to_pylist()
+    assert [(row["doc_id"], row["contained"], row["exact"]) for row in rows] == [
+        ("01" * 16, False, True),
+        ("02" * 16, False, False),
+        ("03" * 16, False, False),
+        ("04" * 16, True, False),
+    ]
+    assert {row["duplicate_of"] for row in rows} == {"6b" * 16}
