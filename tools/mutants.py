@@ -561,6 +561,12 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "MAX_MARKS - 1",
     ): "A text that passes this quick look without need is only looked at closely for nothing.",
     (
+        "clean/normalize.py",
+        '_BEYOND_LATIN = re.compile(f"[^\\x00-\\u02ff]{{{MAX_MARKS + 1},}}")',
+        "1",
+        "0",
+    ): "Of a run that is just long enough nothing is cut either way.",
+    (
         "clean/filters/gopher.py",
         "if bound > limit and (chars := profile.grams.repeated_chars(n)) > limit:",
         "bound > limit",

@@ -120,6 +120,16 @@ def test_a_hundred_mentions_are_searched(mentions: int, dropped: bool) -> None:
     assert (judge_content(far + CREDIT, "", CONFIG) is not None) is dropped
 
 
+@pytest.mark.parametrize(
+    ("spacing", "mentions", "dropped"),
+    [(299, 199, True), (299, 202, False), (300, 100, True), (300, 102, False)],
+)
+def test_mentions_within_300_characters_are_one(spacing: int, mentions: int, dropped: bool) -> None:
+    """A hundred of them are searched, and 600 characters behind the last one."""
+    far = "Wikipedia".ljust(spacing) * mentions
+    assert (judge_content(far + CREDIT, "", CONFIG) is not None) is dropped
+
+
 def test_a_credit_is_near_the_name() -> None:
     """600 characters on either side, so a credit that takes longer is not one."""
     own = '<meta property="og:site_name" content="Wikipedia">'

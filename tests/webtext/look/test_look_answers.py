@@ -117,3 +117,24 @@ def test_cuts_are_marked_in_their_order(
 ) -> None:
     marked = with_cuts("abcdef", [{"start": start, "end": end} for start, end in cuts])
     assert [tuple(piece) for piece in marked] == pieces
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "removed", "added"),
+    [
+        ("a b c", "a c", ["a ", "-b ", "c"], ["a ", "c"]),
+        ("a c", "a b c", ["a ", "c"], ["a ", "+b ", "c"]),
+        ("a b c", "a d c", ["a ", "-b ", "c"], ["a ", "+d ", "c"]),
+        ("a", "", ["-a"], []),
+        ("", "", [], []),
+        # A word that is frequent in a long text is a word.
+        ("a " * 250, "b " + "a " * 250, ["a " * 250], ["+b ", "a " * 250]),
+    ],
+)
+def test_pieces_of_a_difference(
+    left: str, right: str, removed: list[str], added: list[str]
+) -> None:
+    """None is empty, and each word is in one."""
+    signs = {"": "", "removed": "-", "added": "+"}
+    sides = [[signs[piece.mark] + piece.text for piece in side] for side in word_diff(left, right)]
+    assert sides == [removed, added]
