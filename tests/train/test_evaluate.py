@@ -126,10 +126,11 @@ def test_scores_are_those_of_the_model_one_by_one(
     requests += [ScoringRequest(shared[i % 2], draw(rng.integers(1, 9))) for i in range(9)]
     requests += [ScoringRequest(draw(1), draw(24))]
     rng.shuffle(requests)  # type: ignore[arg-type]
-    monkeypatch.setattr("train.scores.logprobs.BATCH_TOKENS", {"cpu": 60})
     monkeypatch.setattr("train.scores.logprobs.HEAD_ROWS", {"cpu": 7})
-    for reuse in (1, 10_000):
+    # A batch of fewer tokens than a shared context still takes one continuation.
+    for reuse, batch_tokens in ((1, 60), (10_000, 60), (1, 9)):
         monkeypatch.setattr("train.scores.logprobs.REUSE_TOKENS", {"cpu": reuse})
+        monkeypatch.setattr("train.scores.logprobs.BATCH_TOKENS", {"cpu": batch_tokens})
         for request, found in zip(
             requests, score(net, requests, WORLD, banned=[2, 5]), strict=True
         ):
