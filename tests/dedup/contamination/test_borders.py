@@ -218,9 +218,10 @@ def test_weights_by_plain_arithmetic(seed: int, beyond_first: bool) -> None:
         for word in text.split()
     }
     every = [word for text in texts for word in text.split()]
+    # Unless asked otherwise, every occurrence counts.
+    asked = {"beyond_first": True} if beyond_first else {}
     found = near_match.word_weights(
-        [word_hashes(pa.array([text], pa.large_string())) for text in texts],
-        beyond_first=beyond_first,
+        [word_hashes(pa.array([text], pa.large_string())) for text in texts], **asked
     )
     assert found[0].tolist() == sorted(hashes.values())
     got = dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
