@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tools import mutants
+from tools.equivalent_mutants import EQUIVALENT
+from tools.mutated_modules import TESTS
 
 SOURCE = """
 LIMIT = 5
@@ -45,7 +47,7 @@ def test_each_fault_is_one_change_that_parses() -> None:
 
 
 def test_the_table_names_files() -> None:
-    for module, tests in mutants.TESTS.items():
+    for module, tests in TESTS.items():
         assert (mutants.ROOT / module).is_file()
         assert all((mutants.ROOT / test).is_file() for test in tests)
 
@@ -88,11 +90,11 @@ def test_equivalent_faults_are_faults_of_the_table_with_a_reason() -> None:
     """One that names nothing any more would excuse a fault to come."""
     found = {
         (each.module, each.text, each.before, each.after)
-        for module in {key[0] for key in mutants.EQUIVALENT}
+        for module in {key[0] for key in EQUIVALENT}
         for each in mutants.mutants_of(module, (mutants.ROOT / module).read_text("utf-8"))
     }
-    assert mutants.EQUIVALENT.keys() <= found
-    assert all(len(reason) > 20 for reason in mutants.EQUIVALENT.values())
+    assert EQUIVALENT.keys() <= found
+    assert all(len(reason) > 20 for reason in EQUIVALENT.values())
 
 
 @pytest.mark.soak
