@@ -16,7 +16,6 @@ import contextlib
 import io
 import json
 import random
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.material import prose
+from bench.measure import cpu_s
 from clean import run as clean_run
 from dedup import run as dedup_run
 from shards import run as shards_run
@@ -228,12 +228,6 @@ def _quietly(command: Callable[[list[str]], int], words: list[str]) -> None:
         code = command(words)
     if code != 0:
         raise SystemExit(f"{command.__module__} {' '.join(words)}: {code}\n{output.getvalue()}")
-
-
-def cpu_s() -> float:
-    """CPU seconds of this process and those that it waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 if __name__ == "__main__":
