@@ -13,6 +13,7 @@ from dedup.near_duplicates.minhash import MinhashConfig
 from dedup.near_duplicates.survivors_config import SurvivorsConfig
 from dedup.passages_config import PassagesConfig
 from dedup.words import ShinglesConfig
+from tests.setting_values import check_values
 
 TABLE: tuple[tuple[type[Section], str, tuple[Any, ...], tuple[Any, ...]], ...] = (
     (DedupConfig, "threshold", (0.001, 1.0), (0.0, -0.1, 1.001)),
@@ -33,11 +34,7 @@ TABLE: tuple[tuple[type[Section], str, tuple[Any, ...], tuple[Any, ...]], ...] =
 def test_values_of_a_setting(
     section: type[Section], name: str, allowed: tuple[Any, ...], refused: tuple[Any, ...]
 ) -> None:
-    for value in allowed:
-        assert getattr(section(**{name: value}), name) == value
-    for value in refused:
-        with pytest.raises(ValueError, match=name):
-            section(**{name: value})
+    check_values(section, name, allowed, refused, name)
 
 
 @pytest.mark.parametrize(

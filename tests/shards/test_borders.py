@@ -30,6 +30,7 @@ from shards.tokenizer import document_check
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.unsettled import unsettled_rows
 from shards.write_step import TokenWriter, WriterConfig, kept_pieces, uncut_pieces
+from tests.setting_values import check_values
 
 
 @pytest.mark.parametrize(
@@ -47,11 +48,7 @@ from shards.write_step import TokenWriter, WriterConfig, kept_pieces, uncut_piec
 def test_values_of_a_setting(
     section: type[Section], name: str, allowed: tuple[Any, ...], refused: tuple[Any, ...]
 ) -> None:
-    for value in allowed:
-        assert getattr(section(**{name: value}), name) == value
-    for value in refused:
-        with pytest.raises(ValueError, match=r"expected|must be|above"):
-            section(**{name: value})
+    check_values(section, name, allowed, refused, r"expected|must be|above")
 
 
 def test_row_groups_of_a_window() -> None:

@@ -88,23 +88,21 @@ def test_a_link_has_at_most_4096_characters(length: int, kept: bool) -> None:
     assert counts == {"kept" if kept else "url_too_long": 1}
 
 
+def lags_of(dump: bytes) -> Counter[int]:
+    """The sampled lags of a dump's rows."""
+    statistics = ScoreStatistics()
+    rows = io.BytesIO(dump)
+    list(read_dump(rows, name="x", config=LinksConfig(), counts=Counter(), statistics=statistics))
+    return statistics.lags
+
+
 def test_lags_are_sampled_from_every_sixteenth_of_the_first_rows_and_every_1024th() -> None:
     row = json.loads(LINK)
     dump = b"".join(
         json.dumps(row | {"retrieved_on": 10**9 + 3600 * number}).encode() + b"\n"
         for number in range(3 * 1024 + 1)
     )
-    statistics = ScoreStatistics()
-    list(
-        read_dump(
-            io.BytesIO(dump),
-            name="x",
-            config=LinksConfig(),
-            counts=Counter(),
-            statistics=statistics,
-        )
-    )
-    assert sorted(statistics.lags) == [*range(0, 1024, 16), 1024, 2048, 3072]
+    assert sorted(lags_of(dump)) == [*range(0, 1024, 16), 1024, 2048, 3072]
 
 
 @pytest.mark.parametrize(
@@ -112,17 +110,7 @@ def test_lags_are_sampled_from_every_sixteenth_of_the_first_rows_and_every_1024t
 )  # fmt: skip
 def test_a_lag_is_of_a_retrieval_after_the_posting(retrieved: int, counted: int) -> None:
     dump = json.dumps(json.loads(LINK) | {"retrieved_on": retrieved}).encode()
-    statistics = ScoreStatistics()
-    list(
-        read_dump(
-            io.BytesIO(dump),
-            name="x",
-            config=LinksConfig(),
-            counts=Counter(),
-            statistics=statistics,
-        )
-    )
-    assert statistics.lags.total() == counted
+    assert lags_of(dump).total() == counted
 
 
 def test_every_column_of_a_link_has_a_value() -> None:
@@ -132,14 +120,4 @@ def test_every_column_of_a_link_has_a_value() -> None:
 @pytest.mark.parametrize("created", [0, -1, None, 1 << 32])
 def test_a_row_without_a_time_of_posting_has_no_lag(created: int | None) -> None:
     dump = json.dumps(json.loads(LINK) | {"created_utc": created, "retrieved_on": 10**9}).encode()
-    statistics = ScoreStatistics()
-    list(
-        read_dump(
-            io.BytesIO(dump),
-            name="x",
-            config=LinksConfig(),
-            counts=Counter(),
-            statistics=statistics,
-        )
-    )
-    assert not statistics.lags
+    assert not lags_of(dump)

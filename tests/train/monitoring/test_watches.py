@@ -65,11 +65,15 @@ def test_a_warning_is_remembered_as_usual() -> None:
     assert losses.state() == {"losses": [2.0, 2.0, 5.0], "skipped": 0}
 
 
-def test_speed_by_the_clock(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of the meter's clock, which a test may change."""
     now = [100.0]
     monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_speed_by_the_clock(now: list[float], caplog: pytest.LogCaptureFixture) -> None:
     speed = SpeedMeter(
         num_steps=10,
         flops_per_token=3,
@@ -112,10 +116,8 @@ def test_speed_by_the_clock(
 
 
 def test_the_first_line_counts_the_steps_before_it(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    now: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = [100.0]
-    monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=lambda: now[0]))
     speed = SpeedMeter(
         num_steps=9, flops_per_token=1, peak=Peak(1e12, "x"), devices=1, progress_interval_s=0.0
     )
