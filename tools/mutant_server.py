@@ -58,6 +58,7 @@ def run_in_fork(
     with (
         tempfile.TemporaryFile("w+", errors="replace") as output,
         tempfile.TemporaryFile("w+") as names,
+        tempfile.TemporaryDirectory() as machine_code,
     ):
         if os.fork() == 0:
             for descriptor in (1, 2):
@@ -68,7 +69,7 @@ def run_in_fork(
             code = 70
             try:
                 if changed is not None:
-                    forget(root, changed)
+                    compile_again(forget(root, changed), machine_code)
                 options = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
                 warning = "ignore::pytest.PytestAssertRewriteWarning"
                 code = int(pytest.main([*options, "-W", warning, *tests]))
@@ -96,8 +97,11 @@ def load(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def forget(root: Path, changed: str) -> None:
-    """Unload the module of a file and all loaded modules that import it, however indirectly."""
+def forget(root: Path, changed: str) -> set[str]:
+    """Unload the module of a file and all loaded modules that import it, however indirectly.
+
+    Returns their names.
+    """
     importers = _importers(root)
     affected = {changed.removesuffix(".py").removesuffix("/__init__").replace("/", ".")}
     ahead = list(affected)
@@ -114,6 +118,23 @@ def forget(root: Path, changed: str) -> None:
         parent, _, last = name.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(last, None)
+
+    return affected
+
+
+def compile_again(affected: set[str], folder: str) -> None:
+    """Let this process keep machine code in an empty folder, if loops are among what is affected.
+
+    Functions and constants of the changed module are part of that code, so code from before would
+    run without the fault.
+    """
+    registry = sys.modules.get("corpus.compiled_registry")
+    if registry is None:
+        return
+
+    if any(name.rpartition(".")[0] in affected for name in registry.FUNCTIONS):
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        sys.modules["numba"].config.CACHE_DIR = folder  # type: ignore[attr-defined]
 
 
 def _importers(root: Path) -> dict[str, set[str]]:

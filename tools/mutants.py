@@ -8,7 +8,8 @@ in which the tests of that module then run. A fault that no test notices is prin
 taken in a seeded order, one of each module in turn, until the time is over. Faults that change no
 behaviour are listed in `tools.equivalent_mutants` with the reason and are left out of the sample.
 The score is printed by kind: borders (<, <=, >, >=), limits (numbers of constants and defaults),
-and others. `--kinds borders limits` draws from these alone, which a sample of all kinds has few of.
+and others. Loops that a changed module is part of are compiled again for each fault, in 1 to 15 s.
+`--kinds borders limits` draws from these alone, which a sample of all kinds has few of.
 `make mutants`; not part of the suite.
 """
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
+import numba
 import pytest
 
-from tools import mutants
+from corpus import compiled_registry
+from tools import mutant_server, mutants
 from tools.equivalent_mutants import EQUIVALENT
 from tools.mutated_modules import TESTS
 
@@ -95,6 +98,26 @@ def test_equivalent_faults_are_faults_of_the_table_with_a_reason() -> None:
     }
     assert EQUIVALENT.keys() <= found
     assert all(len(reason) > 20 for reason in EQUIVALENT.values())
+
+
+@pytest.mark.parametrize(
+    ("affected", "is_compiled_again"),
+    [
+        ({"clean.learned.tokens", "clean.learned.blocks"}, True),
+        ({"clean.learned"}, False),
+        (set(), False),
+    ],
+)
+def test_loops_with_a_changed_part_are_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, affected: set[str], is_compiled_again: bool
+) -> None:
+    """Machine code from before the fault would run without it."""
+    monkeypatch.setattr(compiled_registry, "FUNCTIONS", {"clean.learned.blocks.scan": None})
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "before")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "before")
+    mutant_server.compile_again(affected, "after")
+    expected = "after" if is_compiled_again else "before"
+    assert (numba.config.CACHE_DIR, os.environ["NUMBA_CACHE_DIR"]) == (expected, expected)
 
 
 @pytest.mark.soak
