@@ -23,7 +23,7 @@ from clean.page_source.decode import decode
 from clean.page_source.embedded import is_plain
 from clean.reasons import Reason
 from clean.soft_failures.addresses import SoftFailure, StoredAnswer
-from clean.soft_failures.judge import JudgedPage, judge, judge_answer
+from clean.soft_failures.judge import JudgedPage, judge, judge_answer, prepare
 from crawl.warc.kind import PLAIN_TEXT, content_kind, is_binary, media_type
 
 
@@ -81,10 +81,12 @@ class _Source(NamedTuple):
 
 
 def document_function(config: CleanConfig) -> DocumentFunction:
-    """The function of a page under `config`. It opens extractor and language model once."""
+    """The function of a page under `config`. It opens extractor, judge and language model once."""
     extract = _extractor(config)
     filters = plugins.load_filters(config.plugins)
     language.detect("The language model is read when it is first asked.")
+    if config.soft_failures.remove:
+        prepare()
 
     def document(page: Page) -> Result:
         kind = _kind(page, config)

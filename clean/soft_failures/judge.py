@@ -144,7 +144,10 @@ def _by_phrases(paper: Sheet, html: str, config: SoftFailuresConfig) -> SoftFail
 
 
 @example
-def _judge_a_page() -> None:
+def prepare() -> None:
+    """Load or compile the judge's loops and read its tables, so that no page is charged for it."""
+    lexicon()
+    model()
     html = "<title>Not found</title><p>" + "The page is gone. " * MIN_JUDGED_WORDS
     page = JudgedPage(blocks(html.encode()), html, "Not found", {}, 4 * MIN_JUDGED_WORDS)
     address = "http://site.test/"

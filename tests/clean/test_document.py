@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -207,3 +209,27 @@ def test_the_first_1024_bytes_tell_text(body: bytes, kind: str | None, binary: b
     """Binary bytes are those of WHATWG MIME Sniffing, section 3."""
     assert content_kind(None, body) == kind
     assert is_binary(body) is binary
+
+
+FIRST_PAGE = """
+from clean.config import CleanConfig
+from clean.document import Document, Page, document_function
+from corpus.compiled_registry import FUNCTIONS
+from tests.clean.poison import GOOD
+
+def loaded():
+    return {(name, each) for name, loop in FUNCTIONS.items() for each in loop.signatures}
+
+document = document_function(CleanConfig())
+before = loaded()
+assert isinstance(document(Page("https://a.example/", "https://a.example/", "text/html", None, GOOD)), Document)
+print(before != set(), sorted(name for name, _ in loaded() - before))
+"""
+
+
+def test_the_first_page_is_charged_for_no_loop() -> None:
+    """Compiling takes seconds: with little processor time, the first page was lost to it."""
+    child = subprocess.run(
+        [sys.executable, "-c", FIRST_PAGE], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert child.stdout == "True []\n"
