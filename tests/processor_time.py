@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-
 # Some systems count in ticks of 10 ms, so shorter calls are repeated: one was said to take no time.
 MEASURED_S = 0.03
 
