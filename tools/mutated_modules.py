@@ -389,10 +389,12 @@ TESTS = {
     ),
     "train/machine/distributed.py": ("tests/train/machine/test_distributed.py",),
     "train/machine/peaks.py": (
+        "tests/train/test_published.py",
         "tests/train/machine/test_distributed.py",
         "tests/train/monitoring/test_watches.py",
     ),
     "train/scores/core_tasks.py": (
+        "tests/train/test_published.py",
         "tests/train/test_few_shot.py",
         "tests/train/test_written_answers.py",
     ),
@@ -401,7 +403,10 @@ TESTS = {
         "tests/train/checkpoints/test_checkpoint.py",
     ),
     "train/checkpoints/tensor_files.py": ("tests/train/checkpoints/test_checkpoint.py",),
-    "train/config.py": ("tests/train/test_config.py",),
+    "train/config.py": (
+        "tests/train/test_published.py",
+        "tests/train/test_config.py",
+    ),
     "train/gpt2/document_attention.py": (
         "tests/train/gpt2/test_sizes.py",
         "tests/train/gpt2/test_document_attention.py",
@@ -424,7 +429,10 @@ TESTS = {
         "tests/train/gpt2/test_model.py",
         "tests/train/gpt2/test_document_attention.py",
     ),
-    "train/gpt2/sampling.py": ("tests/train/gpt2/test_sampling.py",),
+    "train/gpt2/sampling.py": (
+        "tests/train/test_published.py",
+        "tests/train/gpt2/test_sampling.py",
+    ),
     "train/machine/memory.py": ("tests/train/machine/test_memory.py",),
     "train/machine/stragglers.py": ("tests/train/machine/test_places.py",),
     "train/monitoring/divergence.py": ("tests/train/monitoring/test_watches.py",),
@@ -438,6 +446,7 @@ TESTS = {
         "tests/train/test_evaluate.py",
     ),
     "train/scores/paper.py": (
+        "tests/train/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_scores.py",
     ),
@@ -446,14 +455,17 @@ TESTS = {
         "tests/train/test_few_shot.py",
     ),
     "train/scores/tasks/generation.py": (
+        "tests/train/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),
     "train/scores/tasks/language.py": (
+        "tests/train/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),
     "train/scores/tasks/task.py": (
+        "tests/train/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),
