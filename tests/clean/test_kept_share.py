@@ -89,3 +89,10 @@ def test_a_page_without_visible_words_is_kept_whole() -> None:
 )  # fmt: skip
 def test_a_class_is_shown_in_percent(name: str, label: str) -> None:
     assert class_label(name) == label
+
+
+@pytest.mark.parametrize(("kept", "unusual"), [(249, 1), (250, 0)])
+def test_exactly_a_third_of_the_median_is_usual(kept: int, unusual: int) -> None:
+    """A third of 0.75 is 0.25 in floats, too."""
+    usual = [row("a.org", 750, 1000)] * 7
+    assert share_counts([*usual, row("a.org", kept, 1000)])[UNUSUAL] == unusual

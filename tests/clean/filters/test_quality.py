@@ -207,3 +207,22 @@ def test_verdicts_are_datatrove_s_where_its_words_are_ours() -> None:
 
 def first(rules: Sequence[Any], profile: Profile, settings: Any) -> Reason | None:
     return next((reason for rule in rules if (reason := rule(profile, settings)) is not None), None)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_allowed"), [(0, True), (0.4, True), (1, True), (1.01, False), (-0.01, False)]
+)
+def test_a_threshold_of_learned_quality_is_a_share(value: float, is_allowed: bool) -> None:
+    if is_allowed:
+        assert QualityConfig(model="votes", model_threshold=value).model_threshold == value
+    else:
+        with pytest.raises(ValueError, match="model_threshold"):
+            QualityConfig(model="votes", model_threshold=value)
+
+
+@pytest.mark.parametrize("preset", ["webtext", "openwebtext", "gopher", "c4", "fineweb"])
+def test_settings_of_presets_that_are_not_chosen_have_no_effect(preset: Preset) -> None:
+    """docs/clean.md: a preset applies the rules of its paper; fineweb those of the three."""
+    applied = {"gopher": {"gopher"}, "c4": {"c4"}, "fineweb": {"gopher", "c4", "fineweb"}}
+    off = config(preset).without_effect()
+    assert {"gopher", "c4", "fineweb"} - off.keys() == applied.get(preset, set())

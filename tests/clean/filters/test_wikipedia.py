@@ -136,3 +136,17 @@ def test_a_credit_is_near_the_name() -> None:
     assert judge_content("x" * 5000 + own + "x" * 5000, "", CONFIG) is not None
     # A mention inside the distance of the one before is found by the same piece of text.
     assert judge_content("Wikipedia " + " " * 290 + own, "", CONFIG) is not None
+
+
+@pytest.mark.parametrize(("between", "dropped"), [(0, True), (1, False)])
+def test_six_hundred_characters_around_a_mention_are_searched(between: int, dropped: bool) -> None:
+    """Counted from the second letter of the name."""
+    credit = "licensed under the GNU Free Documentation License. It uses material from"
+    after = "ikipedia" + " " * (600 - len("ikipedia") - len(credit) + between) + credit
+    assert (judge_content("W" + after + " " * 2000, "", CONFIG) is not None) is dropped
+    before = credit + " " * (600 - len(credit) + between)
+    assert (judge_content(" " * 2000 + before + "ikipedia", "", CONFIG) is not None) is dropped
+
+
+def test_a_mention_may_begin_the_page() -> None:
+    assert judge_content("ikipedia" + " " * 2000 + CREDIT, "", CONFIG) is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clean.learned.hidden import _sheet_names
+from clean.learned.blocks import blocks
+from clean.learned.hidden import _can_be_opened, _sheet_names, without_hidden
+from clean.learned.layout import WORDS
 from tests.support.article import middle
 
 TEXT = "The owners sold the wheel to a museum in the city, where it stands in the hall today."
@@ -126,3 +128,70 @@ def test_a_cell_with_a_hidden_key_shows_the_rest() -> None:
 def test_a_block_that_begins_hidden_is_shown_if_a_part_is() -> None:
     found = middle(f"<p><span hidden>{TEXT}</span> And so it was for all of the years since.</p>")
     assert found.endswith("And so it was for all of the years since.")
+
+
+@pytest.mark.parametrize(("num_words", "shown"), [(7, True), (8, False), (9, False)])
+def test_a_label_for_screen_readers_has_fewer_than_eight_words(num_words: int, shown: bool) -> None:
+    """Shorter ones name what others see, such as "You said:"."""
+    text = " ".join(["Words"] * num_words)
+    assert middle(f"<div class=sr-only><p>{text}</p></div>") == (text if shown else "")
+
+
+def around(levels: int) -> str:
+    """A hidden paragraph below the item of an accordion."""
+    inside = f"<p style='display:none'>{TEXT}</p>"
+    return f"<div class=accordion-item>{'<div>' * levels}{inside}{'</div>' * levels}</div>"
+
+
+@pytest.mark.parametrize(("levels", "shown"), [(0, True), (3, True), (4, False)])
+def test_an_accordion_is_searched_for_five_elements_up(levels: int, shown: bool) -> None:
+    """The paragraph is one of the five."""
+    assert middle(around(levels)) == (TEXT if shown else "")
+
+
+def test_the_first_element_of_a_page_can_be_an_accordion() -> None:
+    page = blocks(f"<div class=accordion-item><p style='display:none'>{TEXT}</p></div>".encode())
+    keep = page.counts[:, WORDS] > 0
+    assert keep.any()
+    assert (without_hidden(page, keep) == keep).all()
+    # As the only text it would stay all the same, so the accordion itself is asked.
+    assert _can_be_opened(page, keep)[keep].all()
+
+
+@pytest.mark.parametrize(("num_shown", "is_hidden"), [(2, False), (3, True), (4, True)])
+def test_three_tenths_of_the_kept_words_must_be_shown(num_shown: int, is_hidden: bool) -> None:
+    """With fewer, a script shows the text later."""
+    shown = "<p>" + "a " * num_shown
+    page = blocks(f"{shown}<p style='display:none'>{'b ' * (10 - num_shown)}".encode())
+    keep = page.counts[:, WORDS] > 0
+    kept = page.counts[without_hidden(page, keep), WORDS].sum()
+    assert page.counts[keep, WORDS].sum() == 10
+    assert kept == (num_shown if is_hidden else 10)
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        # Rules with the value that are read.
+        (".a{float:none}" * 299, True),
+        (".a{float:none}" * 300, False),
+    ],
+)
+def test_three_hundred_rules_are_read(before: str, found: bool) -> None:
+    assert _sheet_names(f"<style>{before}.xyz{{display:none}}</style>".encode()) == (
+        {b".xyz"} if found else set()
+    )
+
+
+@pytest.mark.parametrize(("spaces", "found"), [(8, True), (9, False)])
+def test_the_name_of_a_property_is_searched_in_sixteen_bytes(spaces: int, found: bool) -> None:
+    sheet = f"<style>.xyz{{display:{' ' * spaces}none}}</style>"
+    assert _sheet_names(sheet.encode()) == ({b".xyz"} if found else set())
+
+
+@pytest.mark.parametrize(("size", "found"), [(1998, True), (1999, True), (2000, False)])
+def test_the_selectors_of_a_rule_have_two_thousand_bytes(size: int, found: bool) -> None:
+    """With the brace before them; of longer ones the first would be cut."""
+    selectors = ".xyz" + " " * (size - 4)
+    sheet = f"<style>.a{{color:red}}{selectors}{{display:none}}</style>"
+    assert _sheet_names(sheet.encode()) == ({b".xyz"} if found else set())

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clean.page_source import decode as decode_module
 from clean.page_source.decode import SEARCHED_BYTES, CharsetSource, codec, decode, detect
 
 RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
@@ -145,3 +146,41 @@ def test_valid_utf8_is_utf8_under_any_label(label: str, text: str) -> None:
     decoded = decode(text.encode(), f"text/html; charset={label}")
     is_stateful = label == "iso-2022-jp" and "\x1b" in text
     assert decoded.charset == ("iso2022_jp" if is_stateful else "utf-8")
+
+
+LABEL = b"<meta charset=koi8-r>"
+
+
+@pytest.mark.parametrize(
+    ("end", "charset"), [(16_383, "koi8-r"), (16_384, "koi8-r"), (16_385, "other")]
+)
+def test_a_declaration_ends_within_the_first_16_kib(end: int, charset: str) -> None:
+    """Real pages put it behind the 1,024 bytes of the standard."""
+    body = b" " * (end - len(LABEL)) + LABEL + "нет".encode("koi8-r")
+    assert (decode(body).charset == "koi8-r") is (charset == "koi8-r")
+
+
+@pytest.mark.parametrize(("bad", "charset"), [(4, "utf-8"), (5, "utf-8"), (6, "other")])
+def test_two_sound_characters_for_a_broken_one_are_utf8(bad: int, charset: str) -> None:
+    """Of a page without a label."""
+    body = "\u00e9 ".encode() * 10 + b"\xff " * bad
+    assert (decode(body).charset == "utf-8") is (charset == "utf-8")
+
+
+def test_a_detector_reads_32_kib(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr(decode_module, "guess", lambda sample: sizes.append(len(sample)))
+    for size in (32_767, 32_768, 32_769):
+        detect(b"\xe9" * size)
+    assert sizes == [32_767, 32_768, 32_768]
+
+
+@pytest.mark.parametrize(("count", "asked"), [(3, False), (4, True)])
+@pytest.mark.parametrize("byte", [0x80, 0xFF])
+def test_four_bytes_beyond_ascii_are_judged(
+    byte: int, count: int, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(decode_module, "guess", lambda sample: seen.append(sample) or "cp1251")
+    assert detect(b"a" + bytes([byte]) * count) == ("cp1251" if asked else "cp1252")
+    assert bool(seen) is asked

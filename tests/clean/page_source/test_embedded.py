@@ -11,7 +11,7 @@ import pytest
 from clean.config import CleanConfig
 from clean.document import Document, Page, document_function
 from clean.extract import ExtractConfig, page_extractor
-from clean.page_source.embedded import embedded_text, is_plain
+from clean.page_source.embedded import _strings, embedded_text, is_plain
 
 STORY = [
     f"The {number}th boat went up the river in the spring of that year, and it came back in the autumn."
@@ -288,3 +288,10 @@ def test_only_posts_have_the_content_of_the_page_as_their_text(
 ) -> None:
     html = f"<script type=application/ld+json>{json.dumps(post)}</script>"
     assert embedded_text(html) == (PLAIN if found else "")
+
+
+@pytest.mark.parametrize(("num_chars", "found"), [(49, False), (50, False), (51, True)])
+def test_text_that_is_data_is_read_beyond_fifty_characters(num_chars: int, found: bool) -> None:
+    text = '["A sentence within."]'
+    value = text + " " * (num_chars - len(text))
+    assert [each for _, each in _strings(value, (), 0)] == ["A sentence within."] * found

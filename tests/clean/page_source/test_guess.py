@@ -248,3 +248,37 @@ def test_a_mebibyte_is_searched_for_letters(beyond: int, codec: str) -> None:
     text = " ".join("ćęńóśźćę").encode("cp1250")
     head = b"<script>".ljust((1 << 20) + beyond - len(text) - len(b"</script>"), b"x")
     assert detect(head + b"</script>" + text) == codec
+
+
+@pytest.mark.parametrize(
+    ("text", "charset"),
+    [
+        (HEBREW, "cp1255"),
+        (ARABIC, "cp1256"),
+        (THAI, "cp874"),
+        (GREEK, "cp1253"),
+        (RUSSIAN, "cp1251"),
+    ],
+)
+def test_a_script_is_guessed_without_the_detector(text: str, charset: str) -> None:
+    assert guess(text.encode(charset)) == charset
+
+
+def test_of_equal_charsets_of_a_script_the_first_is_taken() -> None:
+    """These letters are the same and frequent in Russian and Ukrainian, koi8-r and koi8-u."""
+    assert guess("она нас свела в кино на канале и в театр".encode("koi8-r")) == "koi8-r"
+
+
+@pytest.mark.parametrize(("letters", "found"), [(8, None), (9, "cp1252"), (10, "cp1252")])
+def test_nine_letters_of_ten_are_enough_for_a_language(letters: int, found: str | None) -> None:
+    """The byte 0x81 is a letter of none of them."""
+    assert guess(b"caf\xe9 " * letters + b"\x81") == found
+
+
+@pytest.mark.parametrize(
+    ("sign", "is_kana"),
+    [("\u3041", True), ("\u3042", True), ("\u30fb", True), ("\u30fc", True), ("\u30fd", False)],
+)
+def test_the_syllabaries(sign: str, is_kana: bool) -> None:
+    """From small a to the mark of a long vowel; the marks of repetition are not counted."""
+    assert (sign in guess_module._KANA) is is_kana

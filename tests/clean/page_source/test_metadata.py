@@ -119,3 +119,7 @@ def test_a_page_is_as_old_as_the_web_at_most(day: str, latest: date | None, foun
 @pytest.mark.parametrize("length", [499, 500, 501])
 def test_a_title_has_at_most_500_characters(length: int) -> None:
     assert len(title("", {"og:title": "x" * length}) or "") == min(length, 500)
+
+
+def test_a_page_may_begin_with_its_date() -> None:
+    assert published('"datePublished":"2010-05-04"', {}, None) == date(2010, 5, 4)

@@ -197,3 +197,9 @@ def test_attributes_are_read_as_by_the_standard_byte_by_byte(rest: bytes) -> Non
     tag = prescan._REST_OF_TAG.match(rest)
     assert (tag.end() if tag else len(rest)) == end
     assert (prescan._attributes(rest[: end - 1]) if tag else {}) == expected
+
+
+def test_a_page_may_begin_with_its_declaration() -> None:
+    """Such a label comes before one of an XML declaration, and one within a title behind it."""
+    rest = b'<title><meta charset=koi8-r></title><meta charset="latin2">'
+    assert list(declared_labels(b"<meta charset=utf-7>" + rest)) == ["utf-7", "latin2", "koi8-r"]

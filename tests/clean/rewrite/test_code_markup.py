@@ -136,3 +136,9 @@ def test_lines_of_a_pre_that_is_made(markup: str, lines: str | None) -> None:
 def test_a_longer_text_in_the_font_of_a_typewriter_is_a_page(num_chars: int, is_code: bool) -> None:
     content = "one<br>&nbsp;".ljust(num_chars, "x")
     assert ("<pre>" in rewritten(f"<tt>{content}</tt>")) is is_code
+
+
+def test_an_element_of_the_same_name_does_not_end_a_line() -> None:
+    """Text behind the inner element is of the same line."""
+    lines = "".join(f"<span class=line><span>{each}</span> + 1</span>" for each in "abc")
+    assert middle(f"<pre class=shiki><code>{lines}</code></pre>") == "a + 1\nb + 1\nc + 1"

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from clean.rewrite import rewritten
+from clean.rewrite.mathml import tex_of
 from tests.support.article import middle
 
 MATHML = "<mrow><mi>E</mi><mo>=</mo><mi>m</mi><msup><mi>c</mi><mn>2</mn></msup></mrow>"
@@ -195,3 +196,31 @@ def test_a_picture_of_a_formula_is_its_other_text(picture: str, formula: str | N
 def test_a_formula_in_the_data_of_an_element(element: str, formula: str | None) -> None:
     page = "<p>It says {} here.</p>"
     assert rewritten(page.format(element)) == page.format(element if formula is None else formula)
+
+
+@pytest.mark.parametrize(
+    ("num_chars", "is_read"), [(19_999, True), (20_000, True), (20_001, False)]
+)
+def test_mathml_of_twenty_thousand_characters_is_read(num_chars: int, is_read: bool) -> None:
+    content = "<msup><mi>x</mi><mn>2</mn></msup>"
+    content += " " * (num_chars - len(content))
+    assert tex_of(content) == ("x^2" if is_read else None)
+
+
+@pytest.mark.parametrize(
+    ("markup", "tex"),
+    [
+        ("<msup><mi>x</mi><mn>2</mn></msup>", "x^2"),
+        ("<msub><mi>x</mi><mn>2</mn></msub>", "x_2"),
+        ("<mfrac><mi>x</mi><mn>2</mn></mfrac>", "\\frac{x}{2}"),
+        ("<mroot><mi>x</mi><mn>3</mn></mroot>", "\\sqrt[3]{x}"),
+        ("<munder><mi>x</mi><mn>2</mn></munder>", "\\underset{2}{x}"),
+        ("<mover><mi>x</mi><mn>2</mn></mover>", "\\overset{2}{x}"),
+        ("<munder><mi>lim</mi><mi>n</mi></munder>", "lim_n"),
+    ],
+)
+def test_structures_with_their_parts(markup: str, tex: str) -> None:
+    """One part more or less is not MathML, and the text is left as it is."""
+    assert tex_of(markup) == tex
+    name = markup[1 : markup.index(">")]
+    assert tex_of(markup.replace(f"</{name}>", f"<mi>y</mi></{name}>")) is None

@@ -10,7 +10,7 @@ import pytest
 
 from clean.soft_failures import rules
 from clean.soft_failures.evidence import PHRASE, TITLE, ZONE
-from clean.soft_failures.lexicon import GROUPS, SURE
+from clean.soft_failures.lexicon import FIRST_SURE, GROUPS, SURE
 from clean.soft_failures.sheet import (
     FRAMES,
     MAIN,
@@ -177,3 +177,12 @@ def test_a_page_without_phrases_is_missing_and_a_password_counts_double() -> Non
     known = lexicon((SURE + "login_wall", 1), (SURE + "geo_block", 3))
     assert rules.kind_of(page(), findings(OPENING, OPENING), known) == "geo_block"
     assert rules.kind_of(page(None, PASSWORD), findings(OPENING, OPENING), known) == "login_wall"
+
+
+def test_evidence_names_the_first_of_equal_places() -> None:
+    """A phrase of a title has the greatest weight; of equals the first one found is named."""
+    known = lexicon((GROUPS[FIRST_SURE], 3))
+    assert rules.kind_of(page(), findings(TITLE), known) == GROUPS[FIRST_SURE].removeprefix(SURE)
+    found = findings(TITLE, TEXT)
+    found.matches[:, PHRASE] = 0
+    assert rules.shown(found, known) == '"phrase 0" in the title'

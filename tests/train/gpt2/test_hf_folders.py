@@ -17,8 +17,9 @@ from torch import Tensor
 
 from corpus.errors import InputError
 from tests.train.fakes import perturbed
+from train.gpt2 import hf_files
 from train.gpt2.hf_config import hf_config
-from train.gpt2.hf_files import PATTERNS, files_of_model
+from train.gpt2.hf_files import PATTERNS, files_of_model, load_tensors
 from train.gpt2.huggingface import check_tokenizer, hf_weights, read_hf, read_hf_shape
 from train.gpt2.model import GPT2
 from train.gpt2.pretrained import load_pretrained
@@ -407,3 +408,42 @@ def test_another_tokenizer_is_refused_before_its_tokens_are_compared(
         InputError, match=r"expected the tokenizer of a GPT-2|token '5' has id \[\]"
     ):
         check_tokenizer(tmp_path, b'{"model": {"vocab": {"a": 0}}}')
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_an_index_of_16_mib_is_read(beyond: int, tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    text = index.read_text()
+    index.write_text(text + " " * (16 * 1024 * 1024 + beyond - len(text)))
+    if beyond:
+        with pytest.raises(InputError, match=r"16,777,217 bytes, the limit is 16,777,216"):
+            load_tensors(tmp_path)
+    else:
+        assert load_tensors(tmp_path).keys() == hf_weights(NET).keys()
+
+
+@pytest.mark.parametrize("length", [100, 101])
+def test_long_names_are_cut_in_messages(length: int, tmp_path: Path) -> None:
+    """A name comes from a stranger's file: its first hundred characters are shown."""
+    write_shards(tmp_path)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    index["weight_map"]["n" * length] = FIRST
+    write_index(tmp_path, index)
+    with pytest.raises(InputError) as refused:
+        load_tensors(tmp_path)
+    assert ("n" * 100 in str(refused.value)) is (length == 100)
+
+
+@pytest.mark.parametrize("length", [200, 201])
+def test_a_long_reason_of_the_library_is_cut(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_file(_: Path) -> Any:
+        raise OSError("x" * length)
+
+    write(tmp_path)
+    monkeypatch.setattr(hf_files, "load_file", load_file)
+    with pytest.raises(InputError) as refused:
+        load_tensors(tmp_path)
+    assert ("x" * 200 in str(refused.value)) is (length == 200)

@@ -97,6 +97,21 @@ def test_rows_up_to_the_next_multiple_of_128_are_padding(
     assert huggingface._is_padded(Shape(1, 1, 8, 4, rows), words) is padded
 
 
+@pytest.mark.parametrize(("vocab_size", "checked"), [(52_209, False), (52_210, True)])
+def test_a_model_of_64_mebi_numbers_is_small(
+    vocab_size: int, checked: bool, tmp_path: Path
+) -> None:
+    """The first shape has 1 << 26 of them: its tensors are compared one by one."""
+    shape = Shape(n_layer=1, n_head=1, n_embd=1024, block_size=1024, vocab_size=vocab_size)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    if checked:
+        with pytest.raises(InputError, match=r"67,109,888 parameters"):
+            huggingface._refuse_other_size(shape, [file])
+    else:
+        huggingface._refuse_other_size(shape, [file])
+
+
 @pytest.mark.parametrize(("width", "checked"), [(1024, True), (512, False)])
 def test_a_file_has_two_bytes_for_each_number_of_its_config(
     width: int, checked: bool, tmp_path: Path

@@ -45,6 +45,22 @@ def test_the_124m_model_is_trained_in_full_passes_on_a_data_centre_gpu() -> None
     assert size("gpt2", 16) >= 8
 
 
+def test_the_estimate_counts_each_copy_of_a_weight_and_each_kept_input() -> None:
+    """Weights, gradients and two moments of 4 bytes, products of 2 (Rajbhandari et al. 2020, 3.1)."""
+
+    def estimate(layers: int, batch: int, shards: int, config: RuntimeConfig) -> int:
+        model = ModelConfig(preset="gpt2", n_layer=layers)
+        return step_bytes(model.shape(50257), batch, NARROW, config, shards)
+
+    plain, checkpointed = RuntimeConfig(), RuntimeConfig(activation_checkpointing=True)
+    a_layer = 12 * 768**2
+    assert estimate(3, 0, 1, plain) - estimate(2, 0, 1, plain) == (4 * 4 + 2) * a_layer
+    assert estimate(3, 0, 4, plain) - estimate(2, 0, 4, plain) == (4 + 2) * a_layer
+    # Of each further layer a pass keeps its input alone, in float32.
+    of_a_pass = [estimate(n, 1, 1, checkpointed) - estimate(n, 0, 1, checkpointed) for n in (2, 3)]
+    assert of_a_pass[1] - of_a_pass[0] == 4 * 1024 * 768
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_ranks_share_out_the_copies_of_a_checkpoint(size: int) -> None:
     """Each tensor is copied by one rank, and no rank copies much more than its share."""
