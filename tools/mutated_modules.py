@@ -389,12 +389,12 @@ TESTS = {
     ),
     "train/machine/distributed.py": ("tests/train/machine/test_distributed.py",),
     "train/machine/peaks.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/machine/test_distributed.py",
         "tests/train/monitoring/test_watches.py",
     ),
     "train/scores/core_tasks.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/test_few_shot.py",
         "tests/train/test_written_answers.py",
     ),
@@ -404,7 +404,7 @@ TESTS = {
     ),
     "train/checkpoints/tensor_files.py": ("tests/train/checkpoints/test_checkpoint.py",),
     "train/config.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/test_config.py",
     ),
     "train/gpt2/document_attention.py": (
@@ -430,7 +430,7 @@ TESTS = {
         "tests/train/gpt2/test_document_attention.py",
     ),
     "train/gpt2/sampling.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/gpt2/test_sampling.py",
     ),
     "train/machine/memory.py": ("tests/train/machine/test_memory.py",),
@@ -446,7 +446,7 @@ TESTS = {
         "tests/train/test_evaluate.py",
     ),
     "train/scores/paper.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_scores.py",
     ),
@@ -455,17 +455,17 @@ TESTS = {
         "tests/train/test_few_shot.py",
     ),
     "train/scores/tasks/generation.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),
     "train/scores/tasks/language.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),
     "train/scores/tasks/task.py": (
-        "tests/train/test_published.py",
+        "tests/train/scores/test_published.py",
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_evaluate.py",
     ),

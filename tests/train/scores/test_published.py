@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_paper() -> None:
 
 
 def test_presets_are_those_of_the_docs() -> None:
-    docs = Path(__file__).parents[2] / "docs/train.md"
+    docs = Path(__file__).parents[3] / "docs/train.md"
     table = docs.read_text("utf-8").partition("| preset | layers |")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[2:]]
     assert {name: [float(number) for number in numbers] for name, *numbers in rows} == {
