@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("mutant_server.py")
 CPU_S = 60
 MEMORY_BYTES = 16 << 30
-COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site", "docs")
+COPIED = ("*.pyc", ".git", ".venv*", ".mypy_cache", ".ruff_cache", ".hypothesis", "site")
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,

@@ -83,6 +83,7 @@ TESTS = {
             "clean/learned/features/stated.py",
         ),
         (
+            "tests/clean/learned/test_stored_values.py",
             "tests/clean/learned/test_learned_blocks.py",
             "tests/clean/learned/test_features.py",
             "tests/clean/learned/test_containers.py",
