@@ -32,6 +32,8 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("corpus.storage.conditional_write", "TIMEOUT_S", 20, "one request"),
     ("corpus.storage.conditional_write", "RETRY_WITHIN_S", 60, "all tries of one request"),
     ("corpus.storage.self_test", "MOST_SKEW_S", 45, "half of a stale lease"),
+    ("corpus.run.metrics", "WRITE_EVERY_S", 10, "docs/settings.md, run.metrics_file"),
+    ("shards.tokenizer.encode", "RENEW_BYTES", 512 * MIB, "docs/decisions/0103: bytes of text"),
     ("crawl.warc.records", "MAX_BODY_BYTES", 32 * MIB, "twice the largest body that settings allow"),
     ("crawl.warc.records", "MAX_RECORD_BYTES", 32 * MIB, "the same as it is stored"),
     ("crawl.warc.body", "RATIO_FREE_BYTES", MIB, "small bodies may have any ratio"),

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+_RUNNER = tuple(
+    f"tests/corpus/run/test_runner.py::{name}"
+    for name in (
+        "test_counts_add_up_and_scratch_is_gone",
+        "test_a_reduce_knows_how_many_rows_come",
+        "test_a_damaged_receipt_counts_for_nothing",
+        "test_second_run_does_nothing",
+        "test_what_a_kill_behind_the_last_commit_left_goes_with_the_next_run",
+        "test_settings_outside_the_fingerprint_change_nothing",
+        "test_always_crashing_part_is_quarantined_and_the_rest_is_kept",
+        "test_step_that_loses_a_row_fails_the_run",
+        "test_other_config_is_refused_with_the_difference_and_rebuilt_on_demand",
+        "test_missing_part_is_an_error_and_an_empty_batch_is_not",
+        "test_rebuild_makes_damaged_parts_again_and_nothing_else",
+        "test_missing_input_names_the_door",
+        "test_json_is_the_last_line",
+    )
+)
+"""Tests of the runner that neither start a cluster nor wait."""
+
 TESTS = {
     "clean/filters/c4.py": (
         "tests/clean/test_borders.py",
@@ -119,10 +139,14 @@ TESTS = {
         ),
     ),
     "clean/sandbox.py": ("tests/clean/test_sandbox.py",),
-    "corpus/config.py": ("tests/corpus/test_config.py",),
+    "corpus/config.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/test_config.py",
+    ),
     "corpus/credentials.py": ("tests/corpus/storage/test_credentials.py",),
     "corpus/durations.py": ("tests/corpus/test_durations.py",),
     "corpus/evaluation_sets/childrens_book.py": (
+        "tests/corpus/test_small_parts.py",
         "tests/corpus/evaluation_sets/test_childrens_book.py",
     ),
     "corpus/evaluation_sets/files.py": ("tests/corpus/evaluation_sets/test_testsets.py",),
@@ -134,6 +158,7 @@ TESTS = {
     "corpus/markdown.py": ("tests/corpus/test_printable.py",),
     "corpus/printable.py": ("tests/corpus/test_printable.py",),
     "corpus/run/funnel.py": (
+        "tests/corpus/test_small_parts.py",
         "tests/corpus/run/test_funnel.py",
         "tests/corpus/run/test_screen.py",
     ),
@@ -168,15 +193,28 @@ TESTS = {
         "tests/corpus/storage/test_lock.py",
         "tests/corpus/tables/test_tables.py",
     ),
-    "corpus/tables/conservation.py": ("tests/corpus/test_laws.py",),
-    "corpus/tables/manifest.py": ("tests/corpus/tables/test_tables.py",),
-    "corpus/tables/mentions.py": ("tests/corpus/test_mentions.py",),
+    "corpus/tables/conservation.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/test_laws.py",
+    ),
+    "corpus/tables/manifest.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/tables/test_tables.py",
+    ),
+    "corpus/tables/mentions.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/test_mentions.py",
+    ),
     "corpus/tables/parquet.py": (
+        "tests/corpus/test_small_parts.py",
         "tests/corpus/tables/test_parquet_limits.py",
         "tests/corpus/tables/test_tables.py",
     ),
     "corpus/urls.py": ("tests/corpus/test_urls.py",),
-    "corpus/zstd.py": ("tests/corpus/test_zstd.py",),
+    "corpus/zstd.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/test_zstd.py",
+    ),
     "crawl/fetch/pace/politeness.py": (
         "tests/crawl/test_borders.py",
         "tests/crawl/fetch/pace/test_politeness.py",
@@ -245,10 +283,12 @@ TESTS = {
         "tests/dedup/contamination/test_near_match.py",
     ),
     "dedup/contamination/overlap.py": (
+        "tests/dedup/test_small_parts.py",
         "tests/dedup/test_borders.py",
         "tests/dedup/contamination/test_overlap.py",
     ),
     "dedup/contamination/test_index.py": (
+        "tests/dedup/test_small_parts.py",
         "tests/dedup/contamination/test_near_match.py",
         "tests/dedup/contamination/test_overlap.py",
     ),
@@ -289,14 +329,21 @@ TESTS = {
         "tests/dedup/near_duplicates/test_steps.py",
         "tests/dedup/near_duplicates/test_savepoint.py",
     ),
-    "dedup/near_duplicates/shingle_store.py": ("tests/dedup/test_survivors.py",),
+    "dedup/near_duplicates/shingle_store.py": (
+        "tests/dedup/test_small_parts.py",
+        "tests/dedup/test_survivors.py",
+    ),
     "dedup/near_duplicates/signature_steps.py": (
         "tests/dedup/near_duplicates/test_steps.py",
         "tests/dedup/near_duplicates/test_components.py",
     ),
-    "dedup/near_duplicates/survivor_steps.py": ("tests/dedup/near_duplicates/test_components.py",),
+    "dedup/near_duplicates/survivor_steps.py": (
+        "tests/dedup/test_small_parts.py",
+        "tests/dedup/near_duplicates/test_components.py",
+    ),
     "dedup/near_duplicates/survivors_config.py": ("tests/dedup/test_settings.py",),
     "dedup/passage_spans.py": (
+        "tests/dedup/test_small_parts.py",
         "tests/dedup/test_goldens.py",
         "tests/dedup/test_passages.py",
     ),
@@ -308,28 +355,97 @@ TESTS = {
         "tests/dedup/test_words.py",
         "tests/dedup/test_folding.py",
     ),
+    "corpus/storage/conditional_write.py": (
+        "tests/corpus/storage/test_lying_stores.py",
+        "tests/corpus/storage/test_credentials.py",
+        "tests/corpus/run/test_faults.py",
+    ),
+    "corpus/storage/lease.py": (
+        "tests/corpus/storage/test_lock.py",
+        "tests/corpus/test_borders.py",
+    ),
+    "corpus/storage/self_test.py": ("tests/corpus/storage/test_self_test.py",),
+    "corpus/storage/objects.py": ("tests/corpus/storage/test_storage.py",),
+    "corpus/run/attempts.py": ("tests/corpus/run/test_stragglers.py",),
+    "corpus/run/command.py": (
+        "tests/corpus/storage/test_opening.py",
+        "tests/corpus/test_interrupts.py",
+        "tests/corpus/storage/test_lock.py",
+        *_RUNNER,
+    ),
+    "corpus/run/arguments.py": (
+        "tests/corpus/storage/test_opening.py",
+        *_RUNNER,
+    ),
+    "corpus/run/runner.py": (*_RUNNER,),
+    "corpus/run/task.py": (*_RUNNER,),
+    "corpus/run/plan.py": (
+        *_RUNNER,
+        "tests/corpus/test_borders.py",
+    ),
+    "corpus/run/executors/pool.py": ("tests/corpus/run/test_executor.py",),
+    "corpus/run/executors/opening.py": ("tests/corpus/storage/test_opening.py",),
+    "corpus/tables/staleness.py": ("tests/corpus/tables/test_staleness.py",),
+    "corpus/evaluation_sets/detokenize.py": ("tests/train/test_evaluate.py",),
+    "dedup/against/sources.py": ("tests/dedup/test_against.py",),
+    "dedup/against/documents.py": ("tests/dedup/test_against.py",),
+    "dedup/contamination/near_score.py": (
+        "tests/dedup/contamination/test_near_match.py",
+        "tests/dedup/contamination/test_borders.py",
+    ),
+    "dedup/contamination/overlap_steps.py": ("tests/dedup/contamination/test_overlap.py",),
+    "dedup/report.py": ("tests/dedup/test_look.py",),
+    "dedup/passage_steps.py": ("tests/dedup/test_passages.py",),
+    "dedup/verdict_steps.py": (
+        "tests/dedup/test_passages.py",
+        "tests/dedup/test_against.py",
+        "tests/dedup/test_run.py",
+    ),
+    "dedup/review.py": (
+        "tests/dedup/test_look.py",
+        "tests/dedup/test_against.py",
+    ),
+    "dedup/kernels.py": (
+        "tests/dedup/test_goldens.py",
+        "tests/dedup/test_borders.py",
+        "tests/dedup/near_duplicates/test_minhash.py",
+        "tests/dedup/contamination/test_near_match.py",
+        "tests/dedup/test_survivors.py",
+    ),
+    "shards/export.py": ("tests/shards/test_export.py",),
+    "shards/export_formats.py": ("tests/shards/test_export.py",),
     "shards/pin_tokenizer.py": (
         "tests/shards/test_borders.py",
         "tests/shards/test_tokenizer.py",
     ),
     "shards/split.py": ("tests/shards/test_goldens.py",),
     "shards/stream/best_fit.py": ("tests/shards/test_packing.py",),
-    "shards/stream/blocks.py": ("tests/shards/test_reader.py",),
+    "shards/stream/blocks.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_reader.py",
+    ),
     "shards/stream/by_weight.py": (
         "tests/shards/test_borders.py",
         "tests/shards/test_by_weight.py",
     ),
-    "shards/stream/cache.py": ("tests/shards/test_cache.py",),
+    "shards/stream/cache.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_cache.py",
+    ),
     "shards/stream/epochs.py": (
         "tests/shards/test_borders.py",
         "tests/shards/test_order.py",
     ),
     "shards/stream/file_layout.py": (
+        "tests/shards/test_borders.py",
         "tests/shards/test_cache.py",
         "tests/shards/test_goldens.py",
     ),
     "shards/stream/local_files.py": ("tests/shards/test_reader.py",),
-    "shards/stream/mixture.py": ("tests/shards/test_mixture.py",),
+    "shards/stream/mixture.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_mixture.py",
+    ),
     "shards/stream/order.py": (
         "tests/shards/test_goldens.py",
         "tests/shards/test_order.py",
@@ -340,6 +456,8 @@ TESTS = {
         "tests/shards/test_packing.py",
     ),
     "shards/stream/row_groups.py": (
+        "tests/shards/test_packing.py",
+        "tests/shards/test_borders.py",
         "tests/shards/test_reader.py",
         "tests/shards/test_cache.py",
     ),
@@ -352,6 +470,7 @@ TESTS = {
         "tests/shards/test_mixture.py",
     ),
     "shards/stream/tokens.py": (
+        "tests/shards/test_borders.py",
         "tests/shards/test_reader.py",
         "tests/shards/test_states.py",
     ),
@@ -361,14 +480,26 @@ TESTS = {
         "tests/shards/test_tokenizer_forms.py",
         "tests/shards/test_vocabulary.py",
     ),
-    "shards/tokenizer/encode.py": ("tests/shards/test_tokenizer.py",),
-    "shards/tokenizer/split_rules.py": ("tests/shards/test_split_rules.py",),
-    "shards/tokenizer/unsettled.py": ("tests/shards/test_tokenizer.py",),
+    "shards/tokenizer/encode.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_tokenizer.py",
+    ),
+    "shards/tokenizer/split_rules.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_split_rules.py",
+    ),
+    "shards/tokenizer/unsettled.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_tokenizer.py",
+    ),
     "shards/tokenizer/vocabulary.py": (
         "tests/shards/test_vocabulary.py",
         "tests/shards/test_tokenizer_forms.py",
     ),
-    "shards/tokenizer/vocabulary_files.py": ("tests/shards/test_vocabulary.py",),
+    "shards/tokenizer/vocabulary_files.py": (
+        "tests/shards/test_borders.py",
+        "tests/shards/test_vocabulary.py",
+    ),
     "shards/tokenizer_sample.py": ("tests/shards/test_borders.py",),
     "shards/write_step.py": (
         "tests/shards/test_borders.py",

@@ -17,18 +17,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.config import Section
-from corpus.errors import ConfigError, InputError
+from corpus.errors import ConfigError, InputError, SchemaError
 from shards import pin_tokenizer, tokenizer_sample, write_step
 from shards.pin_tokenizer import TokenizerConfig
 from shards.split import fractions, is_validation
-from shards.stream import by_weight, epochs
+from shards.stream import by_weight, epochs, row_groups
+from shards.stream.blocks import BlockStream, sequential_blocks
+from shards.stream.by_weight import WeightedSplit
+from shards.stream.cache import TokenCache
 from shards.stream.epochs import EpochStream, as_saved, least_window, most_fetched, share_of
+from shards.stream.file_layout import values_offset
+from shards.stream.mixture import _apportion
 from shards.stream.selection import Selection, select
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
-from shards.tokenizer import document_check
+from shards.tokenizer import document_check, encode
+from shards.tokenizer.byte_spelling import CHAR_OF_BYTE
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.unsettled import unsettled_rows
+from shards.tokenizer.vocabulary_files import PUBLISHED
 from shards.write_step import TokenWriter, WriterConfig, kept_pieces, uncut_pieces
 from tests.setting_values import check_values
 
@@ -524,3 +531,123 @@ def test_a_vocabulary_keeps_plain_text_and_its_end_apart(
     )
     with contextlib.nullcontext() if problem is None else pytest.raises(InputError, match=problem):
         pin_tokenizer._check_round_trip(cast(Any, tokenizer), "x")
+
+
+class Tokens(Numbers):
+    """So many tokens, each its place."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self.num_tokens = num_tokens
+
+
+@pytest.mark.parametrize(("num_tokens", "num_blocks"), [(4, 0), (5, 1), (8, 1), (9, 2)])
+def test_a_block_needs_one_token_more_than_it_predicts(num_tokens: int, num_blocks: int) -> None:
+    split = cast(Any, Tokens(num_tokens))
+    if num_blocks:
+        assert BlockStream(split, block_size=4, seed=0).num_blocks == num_blocks
+    else:
+        with pytest.raises(InputError, match="a block needs 5; choose a smaller"):
+            BlockStream(split, block_size=4, seed=0)
+
+
+@pytest.mark.parametrize("num_tokens", range(10))
+def test_blocks_in_order_predict_each_token_once(num_tokens: int) -> None:
+    """None has a single token, with nothing to predict."""
+    blocks = [each.tolist() for each in sequential_blocks(cast(Any, Tokens(num_tokens)), 4)]
+    assert [token for block in blocks for token in block[1:]] == list(range(1, num_tokens))
+    assert all(2 <= len(block) <= 5 for block in blocks)
+
+
+def test_nothing_of_a_weighed_split_is_an_empty_slice() -> None:
+    tokens = cast(Any, Tokens(6))
+    split = WeightedSplit(tokens, [Selection(tokens, np.array([2]), np.array([4]), "x")], "d")
+    assert split.num_tokens == 8
+    for start in range(9):
+        assert split.slice(start, start).shape == (0,)
+    assert split.slice(4, 8).tolist() == [4, 5, 2, 3]
+    assert split.slice(6, 8).tolist() == [2, 3]
+
+
+def test_copies_are_rounded_by_stored_lots() -> None:
+    """Another hash would repeat other documents, and a saved run could not go on."""
+    lots = fractions([f"{n:032x}" for n in range(4)], by_weight.ROUNDING_SEED)
+    assert lots.round(9).tolist() == [0.317297793, 0.58288546, 0.084799833, 0.462797324]
+
+
+def test_a_split_that_fits_exactly_needs_no_window(tmp_path: Any) -> None:
+    cache = TokenCache(tmp_path, 1000)
+    assert [cache.window_for(size, 10) > 0 for size in (999, 1000, 1001)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("header", "offset"), [(-1, None), (0, None), (1, 101), (255, 355), (256, None)]
+)
+def test_one_page_has_a_header_of_some_bytes(header: int, offset: int | None) -> None:
+    """Those of Parquet have dozens; two pages have far more than that over their values."""
+    column = SimpleNamespace(
+        compression="UNCOMPRESSED",
+        has_dictionary_page=False,
+        total_compressed_size=20 + header,
+        data_page_offset=100,
+    )
+    assert values_offset(column, 10, 2) == offset
+
+
+@pytest.mark.parametrize(
+    "weights", [[1.0, 0.0], [1.0, -1.0], [1.0], [1.0, float("inf")], [float("nan"), 1.0]]
+)
+def test_weights_of_a_mixture_are_numbers_above_zero(weights: list[float]) -> None:
+    with pytest.raises(InputError, match="expected 2 numbers above 0"):
+        _apportion(weights, 8, 2)
+    assert _apportion([1.0, 7.0], 8, 2) == [1, 7]
+
+
+def test_files_under_maps_are_looked_at_once_a_second(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [50.0]
+    monkeypatch.setattr(row_groups, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    path = tmp_path / "tokens"
+    path.write_bytes(b"abcd")
+    maps = row_groups.Maps()
+    maps.watch()
+    maps.open(path, cast(Any, SimpleNamespace(bytes=4)))
+    path.write_bytes(b"abc")
+    for clock[0] in (50.5, 50.999):
+        maps.watch()
+    clock[0] = 51.0
+    with pytest.raises(SchemaError, match="changed while it was in use"):
+        maps.watch()
+
+
+def test_ids_around_texts_are_at_their_ends() -> None:
+    """Also around an empty one."""
+    ids, counts = encode._framed(np.array([7, 8, 9], np.uint32), np.array([2, 0, 1]), [1, 2], [3])
+    assert ids.tolist() == [1, 2, 7, 8, 3, 1, 2, 3, 1, 2, 9, 3]
+    assert counts.tolist() == [5, 3, 4]
+
+
+def test_the_first_missing_byte_is_named() -> None:
+    vocabulary = {char: byte for byte, char in CHAR_OF_BYTE.items() if byte not in (0x41, 0x7A)}
+    document = {
+        "model": {"type": "BPE", "vocab": vocabulary},
+        "pre_tokenizer": {"type": "ByteLevel"},
+    }
+    with pytest.raises(InputError, match=r"no token for byte 0x41 \(A; 2 bytes without\)"):
+        document_check._check_coverage(document, "x")
+
+
+def test_special_tokens_of_published_files() -> None:
+    """From `openai_public.py` of tiktoken 0.14, written down once more."""
+    assert {name: ids for name, _, ids in PUBLISHED.values()} == {
+        "r50k_base": {"<|endoftext|>": 50256},
+        "p50k_base": {"<|endoftext|>": 50256},
+        "cl100k_base": {
+            "<|endoftext|>": 100257,
+            "<|fim_prefix|>": 100258,
+            "<|fim_middle|>": 100259,
+            "<|fim_suffix|>": 100260,
+            "<|endofprompt|>": 100276,
+        },
+        "o200k_base": {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
+    }

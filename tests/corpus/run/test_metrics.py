@@ -80,6 +80,7 @@ def test_an_address_answers_while_the_command_runs(caplog: pytest.LogCaptureFixt
     port = free_port()
     with published("", port, stage="clean.run", batch="b"):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            assert (answer.status, answer.headers["Content-Type"][-13:]) == (200, "charset=utf-8")
             assert values(answer.read().decode())['webtext_lease_held{batch="b",stage="clean.run"}']
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
