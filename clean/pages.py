@@ -84,7 +84,7 @@ def judged_by(config: CleanConfig, context: Context) -> list[Input]:
 
 STEP = Map(
     name="clean/documents",
-    revision=13,
+    revision=14,
     reads=PAGES,
     columns=(
         "doc_id",

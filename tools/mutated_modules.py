@@ -134,6 +134,8 @@ TESTS = {
             "clean/soft_failures/words.py",
         ),
         (
+            "tests/clean/soft_failures/test_sheet.py",
+            "tests/clean/soft_failures/test_words.py",
             "tests/clean/soft_failures/test_soft_failures.py",
             "tests/clean/soft_failures/test_rule_borders.py",
         ),

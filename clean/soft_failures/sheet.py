@@ -50,8 +50,8 @@ _SCRIPT_MOVE: Final = re.compile(
     r"(?:location(?:\.href)?\s*=(?!=)|location\.(?:replace|assign)\s*\()"
 )
 _FRAME: Final = re.compile(r"<i?frame[\s>]")
-# The ends of an attribute's value asking for a password, around "assword".
-_PASSWORD: Final = frozenset((('"p', '"'), ("'p", "'"), ('"P', '"')))
+# The ends of an attribute's value asking for a password, around "assword" in small letters.
+_PASSWORD: Final = frozenset((('"p', '"'), ("'p", "'")))
 
 COUNT_NAMES: Final = (
     "words",
@@ -231,16 +231,17 @@ def _flags(html: str, title: str | None, marks: dict[str, str], num_words: int) 
 
 
 def _asks_password(html: str) -> bool:
-    """True if a value of some attribute is `password`. One search: pages may be megabytes."""
-    at = html.find("assword")
-    if at < 0:
-        return False
+    """True if a value of some attribute is `password`, in small or in capital letters.
 
-    while at >= 0:
-        end = at + len("assword")
-        before = html[max(0, at - 2) : at]
-        if before == "=p" or (before, html[end : end + 1]) in _PASSWORD:
-            return True
-        at = html.find("assword", end)
+    Two searches for a string: pages may be megabytes.
+    """
+    for word in ("assword", "ASSWORD"):
+        at = html.find(word)
+        while at >= 0:
+            end = at + len(word)
+            before = html[max(0, at - 2) : at].lower()
+            if before == "=p" or (before, html[end : end + 1]) in _PASSWORD:
+                return True
+            at = html.find(word, end)
 
-    return '"PASSWORD"' in html
+    return False
