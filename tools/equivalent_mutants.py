@@ -395,6 +395,24 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "size >= sample_bytes",
     ): "At just the size nothing is cut off the last text.",
     (
+        "corpus/storage/conditional_write.py",
+        "@lru_cache(maxsize=32)",
+        "32",
+        "33",
+    ): "The number of remembered warnings: more stores than that are not used by one process.",
+    (
+        "dedup/kernels.py",
+        "if at & ((1 << BLOCK_SHIFT) - 1) == 0:",
+        "1 << BLOCK_SHIFT",
+        "1 >> BLOCK_SHIFT",
+    ): "Blocks rule out pages that no comparison would keep: a saving of time alone.",
+    (
+        "shards/stream/blocks.py",
+        "if indices.size and indices[0] >= 0 and indices.max() < self.num_blocks:",
+        "indices[0] >= 0",
+        "indices[0] > 0",
+    ): "The way for indices of later epochs gives the same for those of this one.",
+    (
         "dedup/words.py",
         "if word and (code == folding.BREAK or code >= folding.ALONE):",
         "code >= folding.ALONE",

@@ -53,7 +53,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 
 KINDS = ("borders", "limits", "others")
-SWITCHES = ("strict", "slots", "frozen")
+SWITCHES = ("strict", "slots", "frozen", "kw_only")
 
 
 @dataclass(frozen=True)

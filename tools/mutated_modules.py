@@ -358,6 +358,7 @@ TESTS = {
         "tests/dedup/test_folding.py",
     ),
     "corpus/storage/conditional_write.py": (
+        "tests/corpus/storage/test_lock.py",
         "tests/corpus/storage/test_lying_stores.py",
         "tests/corpus/storage/test_credentials.py",
         "tests/corpus/run/test_faults.py",
@@ -367,21 +368,33 @@ TESTS = {
         "tests/corpus/test_borders.py",
     ),
     "corpus/storage/self_test.py": ("tests/corpus/storage/test_self_test.py",),
-    "corpus/storage/objects.py": ("tests/corpus/storage/test_storage.py",),
+    "corpus/storage/objects.py": (
+        "tests/corpus/storage/test_lying_stores.py",
+        "tests/corpus/storage/test_storage.py",
+    ),
     "corpus/run/attempts.py": ("tests/corpus/run/test_stragglers.py",),
     "corpus/run/command.py": (
+        "tests/corpus/run/test_command.py",
         "tests/corpus/storage/test_opening.py",
         "tests/corpus/test_interrupts.py",
         "tests/corpus/storage/test_lock.py",
         *_RUNNER,
     ),
     "corpus/run/arguments.py": (
+        "tests/corpus/run/test_command.py",
         "tests/corpus/storage/test_opening.py",
         *_RUNNER,
     ),
-    "corpus/run/runner.py": (*_RUNNER,),
-    "corpus/run/task.py": (*_RUNNER,),
+    "corpus/run/runner.py": (
+        "tests/corpus/run/test_command.py",
+        *_RUNNER,
+    ),
+    "corpus/run/task.py": (
+        "tests/corpus/run/test_command.py",
+        *_RUNNER,
+    ),
     "corpus/run/plan.py": (
+        "tests/corpus/tables/test_staleness.py",
         *_RUNNER,
         "tests/corpus/test_borders.py",
     ),

@@ -148,9 +148,12 @@ def refuse_given(
     asked = {key for key, _, _ in given(config, stage)}
     for table in step.writes:
         manifest = find_manifest(store, table.name, batch)
-        for name in step.sections if manifest is not None else ():
+        if manifest is None:
+            continue
+
+        for name in step.sections:
             section = getattr(config, name)
-            built = manifest.config.get(name, {}) if manifest is not None else {}
+            built = manifest.config.get(name, {})
             for key, ours, theirs in _differences(section.model_dump(mode="json"), built):
                 full = f"{stage}.{name}.{key}"
                 if full in asked and key not in section.outside_identity:

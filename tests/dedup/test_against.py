@@ -311,3 +311,48 @@ def test_a_document_is_found_again_by_a_name_with_the_mark(tmp_path: Path) -> No
     assert documents.find_text([str(folder)], "known/c#1.jsonl#2") == "two"
     assert documents.find_text([str(folder)], "known/c#1.jsonl#0") is None
     assert documents.find_text([str(folder)], "known/c#1.jsonl#3") is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "prefixes"), [(1, 5, 1), (7, 5, 3), (7, 0, 1 << 32), (1000, 9, 100)]
+)
+def test_ids_of_known_documents_are_spread_over_their_range(
+    rows: int, first: int, prefixes: int
+) -> None:
+    """Against whole numbers: 4 bytes of prefix, 4 of the row, 3 of the file, 5 of the row."""
+    file = known(rows=rows, first_prefix=first, prefixes=prefixes, number=3)
+    found = doc_ids.to_list(documents.ids(file, np.arange(rows)))
+    for row, each in enumerate(found):
+        prefix, high, number, low = (
+            int.from_bytes(each[start:stop]) for start, stop in ((0, 4), (4, 8), (8, 11), (11, 16))
+        )
+        assert (high, number, low) == (row, 3, row)
+        # Of floats, which may end just below a whole number.
+        assert 0 <= first + row * prefixes // rows - prefix <= 1
+    assert found == sorted(found)
+
+
+def known(**changes: Any) -> sources.KnownFile:
+    given = {"root": "r", "key": "k", "label": "l", "number": 0, "kind": "jsonl", "text": "text"}
+    return sources.KnownFile(
+        **{**given, "fingerprint": "f", "first_prefix": 0, "prefixes": 1, **changes}
+    )  # type: ignore[arg-type]
+
+
+def test_a_file_is_known_by_its_size_and_both_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "EDGE_BYTES", 4)
+    path = tmp_path / "a.jsonl"
+
+    def fingerprint(data: bytes) -> str:
+        path.write_bytes(data)
+        (encoded,) = sources.known_files([str(path)])
+        return sources.decode(encoded).fingerprint
+
+    whole = fingerprint(b"0123456789abcdef")
+    assert fingerprint(b"0123---------def") != whole
+    assert fingerprint(b"0123--------cdef") == whole
+    assert fingerprint(b"012-456789abcdef") != whole
+    assert fingerprint(b"0123456789abcdef ") != whole
+    assert len({fingerprint(b"0123"[:size]) for size in range(1, 5)}) == 4

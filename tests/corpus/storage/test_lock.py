@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -295,3 +295,34 @@ def test_on_an_object_store(s3_bucket: str) -> None:
     ):
         pass
     assert not store.exists("l")
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "waits"), [(0.0, []), (4.0, [4.0]), (5.0, [5.0]), (12.0, [5.0, 5.0, 2.0])]
+)
+def test_a_lease_is_asked_for_every_five_seconds(
+    wait_s: float, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the end of the wait, and once at it."""
+    now, slept, asked = [100.0], [], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    def acquire() -> None:
+        asked.append(now[0])
+        raise BusyError("held")
+
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    with pytest.raises(BusyError):
+        lock._acquire_within(cast(Any, SimpleNamespace(acquire=acquire)), wait_s)
+    assert slept == waits
+    assert len(asked) == 1 + len(waits)
+
+
+def test_leases_of_one_process_have_names_of_their_own(tmp_path: Path) -> None:
+    """64 random bits: two starts of one host cannot meet."""
+    store = open_store(str(tmp_path))
+    tokens = {lock.Lease(store, "l", "x").token for _ in range(3)}
+    assert [len(bytes.fromhex(token)) for token in tokens] == [8, 8, 8]

@@ -167,3 +167,26 @@ def test_a_head_that_is_being_started_is_asked_for_eight_seconds(
     with pytest.raises(InputError, match=r"no cluster answers within 8 s \(no\)"):
         opening.require_answer("ray://[::1]:6379")
     assert left == [8.0 - n / 2 for n in range(16)]
+
+
+@pytest.mark.parametrize(
+    ("bytes_sent", "code"),
+    [([2], 130), ([15], 143), ([15, 2], 130), ([2, 15], 130), ([28, 15], 143)],
+)
+def test_a_signal_in_a_start_ends_it_with_the_code_of_the_first(
+    bytes_sent: list[int], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """130 for SIGINT and 143 for SIGTERM, as a shell counts them; other signals end nothing."""
+    ended: list[int] = []
+
+    def end(code: int, line: str) -> None:
+        ended.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(opening, "_end", end)
+    monkeypatch.setattr(opening, "STOP_WITHIN_S", 0.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(SystemExit):
+        theirs.sendall(bytes(bytes_sent))
+        opening._watch(ours, threading.Event(), "x")
+    assert ended == [code]

@@ -132,7 +132,8 @@ def test_a_root_behind_a_link_is_a_root(tmp_path: Path) -> None:
 def test_the_root_decides_the_implementation(
     root: str, kind: type[Store], s3_endpoint: str
 ) -> None:
-    assert type(open_store(root)) is kind
+    store = open_store(root)
+    assert (type(store), store.is_local) == (kind, kind is LocalStore)
 
 
 def test_a_replacement_that_fails_leaves_no_temporary_file(
