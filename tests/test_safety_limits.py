@@ -7,15 +7,21 @@ accident would pass. A limit that changes on purpose changes here as well.
 from __future__ import annotations
 
 import importlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from corpus.config import STAGES, describe
+from corpus.config import STAGES, Section, describe
 from webtext.settings import settings_model
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DEFAULTS = Path(__file__).parent / "fixtures" / "defaults.txt"
+RANGES = Path(__file__).parent / "fixtures" / "ranges.txt"
 
 TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("corpus.tables.parquet", "MAX_UNPACKED_BYTES", GIB, "bytes of a row group, unpacked"),
@@ -80,6 +86,8 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("shards.stream.cache", "LIMIT_BYTES", 16 * GIB, "copies of remote files on a disk"),
     ("webtext.inspection.query", "MAX_ROWS", 1000, "rows in a terminal"),
     ("webtext.inspection.query", "MAX_CELL_CHARS", 80, "a cell in a terminal"),
+    ("webtext.look.text_marks", "TOKENS_SHOWN", 2000, "tokens of a document in the browser"),
+    ("webtext.look.text_marks", "DIFF_WORDS", 3000, "words that are compared with each other"),
     ("webtext.look.app", "MAX_FORM_BYTES", 4096, "an answer of a reviewer"),
     ("webtext.upkeep.hooks", "HOOK_TIMEOUT_S", 30, "one webhook"),
 )  # fmt: skip
@@ -108,3 +116,52 @@ def test_defaults_are_written_down_again() -> None:
     common = found.keys() & expected.keys()
     assert {key: found[key] for key in common} == {key: expected[key] for key in common}
     assert len(common) > 0.9 * len(found)
+
+
+def fields_below(model: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from fields_below(field.annotation, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}", field
+
+
+def takes(field: FieldInfo, value: float) -> bool:
+    """True if a setting may have a value, by itself."""
+    try:
+        TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def stepped(field: FieldInfo, value: float, towards: float) -> Any:
+    """The next value that the setting could have: one more or less, or the next fraction."""
+    if "float" in str(field.annotation):
+        return math.nextafter(value, towards)
+    return int(value) + (1 if towards > value else -1)
+
+
+def test_ranges_of_settings_end_where_it_is_written_down() -> None:
+    """Each end is taken or refused as its bracket says, and the next value on either side of it."""
+    fields = dict(each for stage in STAGES for each in fields_below(settings_model(stage), stage))
+    wrong = []
+    for line in RANGES.read_text("utf-8").splitlines():
+        key, written = line.split(" = ")
+        field = fields.pop(key)
+        least, most = map(float, written[1:-1].split(", "))
+        for end, bracket, outside in (
+            (least, written[0], -math.inf),
+            (most, written[-1], math.inf),
+        ):
+            if math.isinf(end):
+                continue
+            value = end if "float" in str(field.annotation) else int(end)
+            around = [stepped(field, value, outside), value, stepped(field, value, -outside)]
+            found = [takes(field, each) for each in around]
+            if found != [False, bracket in "[]", True]:
+                wrong.append(f"{line}: {around} {found}")
+
+    assert wrong == []
+    others = [(key, field) for key, field in fields.items() if field.metadata]
+    assert [key for key, field in others if takes(field, 1) and not takes(field, -1)] == []

@@ -624,6 +624,148 @@ TESTS = {
         "tests/train/scores/test_small_parts.py",
         "tests/train/test_sweep.py",
     ),
+    "crawl/fetch/settings.py": (
+        "tests/crawl/test_borders.py",
+        "tests/crawl/fetch/test_dispatch.py",
+        "tests/crawl/fetch/network/test_proxy.py",
+    ),
+    "crawl/fetch/dispatcher.py": (
+        "tests/crawl/fetch/test_dispatch.py",
+        "tests/crawl/fetch/test_idle_time.py",
+        "tests/crawl/fetch/test_progress.py",
+        "tests/crawl/fetch/test_probe.py",
+    ),
+    "crawl/fetch/worker.py": (
+        "tests/crawl/fetch/test_worker.py",
+        "tests/crawl/fetch/test_stop_request.py",
+        "tests/crawl/fetch/test_fleet.py",
+    ),
+    "crawl/fetch/fleet/tending.py": (
+        "tests/crawl/fetch/test_idle_time.py",
+        "tests/crawl/fetch/test_worker.py",
+        "tests/crawl/fetch/test_any_workers.py",
+        "tests/crawl/fetch/test_fleet.py",
+    ),
+    "crawl/fetch/fleet/roster.py": (
+        "tests/crawl/fetch/test_fleet.py",
+        "tests/crawl/fetch/test_any_workers.py",
+    ),
+    "crawl/fetch/fleet/membership.py": (
+        "tests/crawl/fetch/test_fleet.py",
+        "tests/crawl/fetch/test_any_workers.py",
+    ),
+    "crawl/fetch/steps.py": (
+        "tests/crawl/fetch/test_hand_over.py",
+        "tests/crawl/fetch/test_stop_request.py",
+    ),
+    "crawl/fetch/progress.py": (
+        "tests/crawl/fetch/test_walls.py",
+        "tests/crawl/fetch/test_live.py",
+        "tests/crawl/captures/test_archive_step.py",
+    ),
+    "crawl/fetch/answers.py": (
+        "tests/crawl/fetch/test_worker.py",
+        "tests/crawl/fetch/test_dispatch.py",
+        "tests/crawl/fetch/test_meta_elements.py",
+    ),
+    "crawl/fetch/jobs.py": (
+        "tests/crawl/fetch/test_dispatch.py",
+        "tests/crawl/fetch/test_worker.py",
+    ),
+    "crawl/fetch/network/download.py": (
+        "tests/crawl/fetch/network/test_limits.py",
+        "tests/crawl/fetch/network/test_unreadable.py",
+        "tests/crawl/fetch/network/test_proxy.py",
+    ),
+    "crawl/links/containers.py": (
+        "tests/crawl/links/test_dumps.py",
+        "tests/crawl/links/test_windows.py",
+    ),
+    "crawl/captures/client.py": (
+        "tests/crawl/captures/test_captures.py",
+        "tests/crawl/captures/test_archive_step.py",
+    ),
+    "crawl/warc/archives.py": (
+        "tests/crawl/warc/test_warc_archives.py",
+        "tests/crawl/warc/test_members.py",
+    ),
+    "crawl/warc/import_step.py": ("tests/crawl/warc/test_warc_import.py",),
+    "crawl/warc/verify.py": (
+        "tests/crawl/warc/test_members.py",
+        "tests/crawl/warc/test_warc.py",
+    ),
+    "crawl/warc/erase.py": (
+        "tests/crawl/warc/test_members.py",
+        "tests/webtext/takedown/test_forget.py",
+    ),
+    "crawl/rights/rsl.py": (
+        "tests/crawl/rights/test_conformance.py",
+        "tests/crawl/rights/test_crawl_rights.py",
+    ),
+    "crawl/rights/page.py": (
+        "tests/crawl/rights/test_conformance.py",
+        "tests/crawl/rights/test_crawl_rights.py",
+    ),
+    "webtext/proof/check_proof.py": ("tests/webtext/test_proof.py",),
+    "webtext/upkeep/drop_batch.py": ("tests/webtext/upkeep/test_generations.py",),
+    "webtext/upkeep/hooks.py": ("tests/webtext/upkeep/test_refresh.py",),
+    "webtext/upkeep/prune.py": ("tests/webtext/upkeep/test_generations.py",),
+    "webtext/upkeep/rebuild.py": ("tests/webtext/upkeep/test_rebuild.py",),
+    "webtext/upkeep/refresh.py": (
+        "tests/webtext/upkeep/test_refresh.py",
+        "tests/webtext/upkeep/test_growth.py",
+    ),
+    "webtext/upkeep/refresh_config.py": ("tests/webtext/upkeep/test_refresh.py",),
+    "webtext/takedown/batch.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/command.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/copies.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/exported_tokens.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/find.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/leftovers.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/proof.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/rows.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/takedown/snapshots.py": (
+        "tests/webtext/takedown/test_forget.py",
+        "tests/webtext/takedown/test_forget_content.py",
+        "tests/webtext/takedown/test_search_of_files.py",
+    ),
+    "webtext/verify/checks.py": ("tests/webtext/test_verify.py",),
+    "webtext/verify/command.py": ("tests/webtext/test_verify.py",),
+    "webtext/verify/lost_pages.py": ("tests/webtext/test_verify.py",),
+    "webtext/publish/card.py": ("tests/webtext/test_publish.py",),
+    "webtext/inspection/query.py": ("tests/webtext/inspection/test_query.py",),
     "webtext/look/text_marks.py": ("tests/webtext/look/test_look_answers.py",),
     "webtext/proof/merkle.py": ("tests/webtext/test_proof.py",),
     "webtext/proof/minisign.py": ("tests/webtext/test_proof.py",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import time
+import unicodedata
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -286,12 +287,13 @@ def test_a_licence_before_all_groups_is_everybodys_and_one_of_another_robot_is_n
     name=st.none() | st.binary(max_size=5),
     comment=st.none() | st.binary(max_size=5),
     has_check=st.booleans(),
+    is_text=st.booleans(),
 )
 def test_the_head_of_a_gzip_member_ends_where_its_fields_do(
-    extra: bytes | None, name: bytes | None, comment: bytes | None, has_check: bool
+    extra: bytes | None, name: bytes | None, comment: bytes | None, has_check: bool, is_text: bool
 ) -> None:
     """RFC 1952, section 2.3: every prefix is too short, and what follows does not matter."""
-    flags, fields = 2 * has_check, b""
+    flags, fields = is_text + 2 * has_check, b""
     if extra is not None:
         flags, fields = flags | 4, len(extra).to_bytes(2, "little") + extra
     for bit, text in ((8, name), (16, comment)):
@@ -339,3 +341,44 @@ def test_64_kib_of_statements_are_kept(spare: int, kept: bool) -> None:
     lines = [f"License: https://{name}.test/".ljust(9 + (32 << 10) - 2, "x") for name in "ab"]
     body = f"{lines[0]}\n{lines[1]}{'x' * spare}\nUser-agent: *\nDisallow: /"
     assert parse(body.encode(), "webtext").rights.count("https://") == kept
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "matches"),
+    [("*", "/", True), ("*/", "/", True), ("*/a", "/a", True), ("/*", "/", True), ("/a*", "/a", True), ("/a*b$", "/ab", True),
+     ("/a*ba$", "/aba", True), ("/aba*ba$", "/aba", False), ("/ab*b$", "/ab", False), ("/*a*a", "/a", False), ("/*a*a", "/aa", True),
+     ("*$", "/", True), ("/$", "/", True), ("/$", "/a", False)],
+)  # fmt: skip
+def test_a_star_stands_for_no_character_too(rule: str, path: str, matches: bool) -> None:
+    """RFC 9309, section 2.2.3: zero or more. Parts never share a character."""
+    found = parse(f"User-agent: *\nDisallow: {rule}".encode(), "webtext")
+    assert found.allows(f"http://a.test{path}") is not matches
+
+
+@pytest.mark.parametrize("length", [120, 512, 513, 4096])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_an_eighth_of_zeros_is_a_file_of_two_bytes_a_character(length: int, encoding: str) -> None:
+    """Without a byte order mark, among the first 1,024 bytes alone."""
+    rules = "User-agent: *\nDisallow: /\u4e2d\n#"
+    plain = min(length, 512) // 4
+    for num_plain, is_read in ((plain, True), (plain - 1, False)):
+        text = rules.ljust(num_plain + 1, "a").ljust(length, "\u4e2d")
+        found = parse(text.encode(encoding), "webtext")
+        assert found.allows("http://a.test/%E4%B8%AD") is not is_read
+
+
+def test_every_invisible_character_around_a_value_is_left_out() -> None:
+    """Unicode's spaces and controls, and its characters for layout up to U+206F."""
+    kinds = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+    every = [chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) in kinds]
+    ends = "\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"
+    # Signs of scripts that are written, though Unicode counts them among those for layout.
+    signs = [char for char in every if "\u0600" <= char <= "\u08ff"]
+    seen = [
+        f"U+{ord(char):04X}"
+        for char in sorted({*every} - {*signs, *ends})
+        if parse(f"User-agent: *\nDisallow: {char}/x{char}\n".encode(), "webtext").allows(
+            "http://a.test/x"
+        )
+    ]
+    assert seen == []

@@ -268,9 +268,10 @@ _MAX_NAME_CHARS = 256
 _NO_WIDTH = dict.fromkeys(
     (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 )
+_RARE_SPACES = (0x1680, 0x180E, 0x202F, 0x205F, 0x3000)
 # At the ends of lines and values: control characters, spaces, marks as between joined files.
 _INVISIBLE = "".join(
-    map(chr, {*range(0x21), *range(0x7F, 0xA1), *range(0x2000, 0x2010), 0x3000, *_NO_WIDTH})
+    map(chr, {*range(0x21), *range(0x7F, 0xA1), *range(0x2000, 0x2010), *_RARE_SPACES, *_NO_WIDTH})
 )
 _AGENT = re.compile(r"[A-Za-z_-]+")
 

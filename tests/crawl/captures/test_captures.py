@@ -14,7 +14,7 @@ import pytest
 from corpus.errors import InputError, RetryableError
 from crawl.captures.cdx_server import CdxServer, parse_lines
 from crawl.captures.choice import candidates
-from crawl.captures.client import TRIES, ArchiveClient
+from crawl.captures.client import TRIES, ArchiveAnswer, ArchiveClient
 from crawl.captures.columnar import ColumnarIndex
 from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, parse_timestamp, surt
 from crawl.captures.local import LocalIndex
@@ -282,3 +282,19 @@ def test_an_answer_of_a_thousand_lines_may_go_on(num_lines: int, num_requests: i
 def test_a_capture_without_a_place_has_none() -> None:
     capture = IndexedCapture("http://a.test/", WHEN, 200, "text/html", "A")
     assert (capture.file, capture.offset, capture.length) == ("", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "status", [200, 204, 301, 400, 401, 402, 403, 404, 405, 410, 418, 450, 451, 452, 499]
+)
+def test_statuses_of_an_index_as_a_table(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address not there, or not to be shown, has no captures; any other failure is tried again."""
+    asked = client()
+    answer = ArchiveAnswer("http://a.test/", status, "", {}, b"")
+    monkeypatch.setattr(asked, "get", lambda url: answer)
+    index = CdxServer("http://a.test/cdx", asked)
+    if status in (200, 400, 403, 404, 451):
+        assert list(index.captures(["http://b.test/"])) == [("http://b.test/", [])]
+    else:
+        with pytest.raises(RetryableError, match=f"status {status}"):
+            list(index.captures(["http://b.test/"]))

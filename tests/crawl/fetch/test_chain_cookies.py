@@ -63,6 +63,14 @@ def test_a_cookie_is_sent_as_browsers_send_it(value: str) -> None:
     assert cookies.header("http://b.a.test.c.test/d/to") is None
 
 
+@pytest.mark.parametrize("value", ["", "=", " ; Path=/", " = "])
+def test_a_cookie_without_name_and_content_is_none(value: str) -> None:
+    """RFC 6265bis, section 5.7: it is ignored, so that it leaves no mark beside others."""
+    cookies = ChainCookies(lambda: NOW)
+    cookies.update(FROM, ["k=1", value])
+    assert cookies.header(TO) == "k=1"
+
+
 def test_a_later_answer_replaces_or_deletes() -> None:
     cookies = ChainCookies(lambda: NOW)
     cookies.update("https://b.a.test/d/x", ["a=1; Path=/", "b=1", "s=1; Secure", "c=1; Path=/"])

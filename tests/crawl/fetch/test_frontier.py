@@ -339,6 +339,9 @@ def test_keys_with_items_or_a_holder_are_not_forgotten() -> None:
     assert [*frontier.leased()] == ["held"]
     assert dict(frontier.loads()) == {"full": 1}
     assert frontier.postponed(0.0, 1.0) == {"full": 5.0}
+    # A wait of just so many seconds is no longer one.
+    assert frontier.postponed(2.0, 3.0) == {}
+    assert frontier.postponed(2.0, 2.9) == {"full": 5.0}
     frontier.release("held")
 
 

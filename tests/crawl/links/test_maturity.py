@@ -74,6 +74,15 @@ def test_a_dump_is_compared_with_its_neighbours() -> None:
     )  # nor the dump itself
 
 
+def test_only_dumps_of_a_thousand_scores_are_compared() -> None:
+    others = {name: _statistics(0.45) for name in ("a", "b")}
+    assert immature("x", _statistics(0.10, num=999), others) is None
+    assert immature("x", _statistics(0.10, num=1000), others) is not None
+    for num, counted in ((999, False), (1000, True)):
+        small = others | {"b": _statistics(0.45, num=num)}
+        assert (immature("x", _statistics(0.10), small) is not None) is counted
+
+
 def test_statistics_are_integers_that_stay_small() -> None:
     statistics = ScoreStatistics()
     statistics.add_scores([10**9, "7", 7.9, None, "", 3, -2])

@@ -69,6 +69,16 @@ def test_a_member_that_needs_no_change_is_copied(level: int) -> None:
     ]
 
 
+def test_a_member_with_every_field_of_a_whole_response_is_copied() -> None:
+    """WARC 1.1, section 5: none of these changes the meaning of the block."""
+    every = {"WARC_Concurrent_To": "<urn:uuid:3>", "WARC_Identified_Payload_Type": "text/html"}
+    for chosen in ((), *((name,) for name in every), tuple(every)):
+        data = gzip.compress(record(**{name: every[name] for name in chosen}), 6, mtime=7)
+        (found,), _ = captures(data)
+        assert found.member is not None, chosen
+        assert found.member[HEAD_BYTES:] == data[HEAD_BYTES:]
+
+
 @pytest.mark.parametrize(
     "member",
     [

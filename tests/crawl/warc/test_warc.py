@@ -197,6 +197,13 @@ def test_what_is_no_response_is_refused(record: bytes) -> None:
         parse_response(gzip.compress(record))
 
 
+def test_a_status_line_needs_no_phrase() -> None:
+    """RFC 9112, section 4: the reason phrase may be absent, and many servers leave its space out too."""
+    for line in (b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200"):
+        data = record_bytes("response", [], line + b"\r\n\r\nbody", "application/http")
+        assert (parse_response(gzip.compress(data)).status, line) == (200, line)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for member in (data, gzip.compress(data), gzip.compress(b"WARC/1.1\r\n" + data)):

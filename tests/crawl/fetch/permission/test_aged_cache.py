@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawl.fetch.permission.aged_cache import AgedCache
@@ -27,6 +27,8 @@ STEP = st.tuples(st.sampled_from("abcd"), st.integers(0, 5), st.none() | st.inte
 
 
 @given(st.lists(STEP, max_size=30))
+@example([("a", 0, 10), ("b", 0, 10), ("a", 0, None), ("b", 0, None)])
+@example([("a", 0, 10), ("b", 0, 11), ("a", 0, None), ("b", 0, None)])
 def test_entries_are_kept_for_ten_seconds_and_within_twenty_bytes(
     steps: list[tuple[str, int, int | None]],
 ) -> None:
