@@ -177,6 +177,7 @@ TESTS = {
     ),
     "corpus/snapshots/snapshot.py": ("tests/corpus/snapshots/test_snapshot.py",),
     "corpus/storage/interface.py": (
+        "tests/corpus/test_small_parts.py",
         "tests/corpus/storage/test_layout.py",
         "tests/corpus/storage/test_storage.py",
     ),
@@ -212,7 +213,10 @@ TESTS = {
         "tests/corpus/tables/test_parquet_limits.py",
         "tests/corpus/tables/test_tables.py",
     ),
-    "corpus/urls.py": ("tests/corpus/test_urls.py",),
+    "corpus/urls.py": (
+        "tests/corpus/test_small_parts.py",
+        "tests/corpus/test_urls.py",
+    ),
     "corpus/zstd.py": (
         "tests/corpus/test_small_parts.py",
         "tests/corpus/test_zstd.py",
@@ -314,6 +318,7 @@ TESTS = {
         "tests/dedup/test_look.py",
     ),
     "dedup/near_duplicates/lsh.py": (
+        "tests/dedup/test_small_parts.py",
         "tests/dedup/test_goldens.py",
         "tests/dedup/near_duplicates/test_lsh.py",
     ),
@@ -352,6 +357,7 @@ TESTS = {
     "dedup/passages_config.py": ("tests/dedup/test_settings.py",),
     "dedup/sentences.py": ("tests/dedup/test_sentences.py",),
     "dedup/words.py": (
+        "tests/dedup/test_small_parts.py",
         "tests/dedup/test_goldens.py",
         "tests/dedup/near_duplicates/test_containment.py",
         "tests/dedup/test_words.py",

@@ -195,8 +195,8 @@ class TokenSplit:
                 if begin >= stop:
                     break
                 end = base + int(ends[row])
-                if begin < end:
-                    share = max(begin, start), min(end, stop)
+                share = max(begin, start), min(end, stop)
+                if share[0] < share[1]:
                     found.append(Document(ids[row].as_py(), self.files[index].batch, *share))
                 row += 1
 

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from corpus.config import Section, load_config
-from corpus.errors import ConfigError, FatalError
+from corpus.errors import ConfigError, FatalError, SchemaError
 from corpus.evaluation_sets.childrens_book import split
 from corpus.run import funnel
 from corpus.storage.store import open_corpus
@@ -21,6 +21,7 @@ from corpus.tables.manifest import batches
 from corpus.tables.mentions import bloom_filter
 from corpus.tables.parquet import write_part
 from corpus.tables.schemas import LINKS, TABLES
+from corpus.urls import Target, target
 from corpus.zstd import ZstdReader
 
 
@@ -130,3 +131,49 @@ def test_names_of_the_funnel_take_28_columns(tmp_path: Path) -> None:
     rows, reason = funnel.render(store, "b").splitlines()[1:]
     assert rows.startswith("  links                                0 rows ")
     assert reason == "    low_score                         10  100.0%"
+
+
+def test_a_file_comes_in_chunks_of_its_bytes(tmp_path: Path) -> None:
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    data = bytes(range(256)) * (1 << 15)  # 8 MiB
+    store.write_bytes("x", data + b"end")
+    chunks = list(store.chunks("x"))
+    assert b"".join(chunks) == data + b"end"
+    assert max(map(len, chunks)) <= 4 << 20, "a few megabytes at a time"
+    store.write_bytes("x", b"")
+    assert list(store.chunks("x")) == []
+
+
+def test_an_id_may_not_come_twice_at_a_seam(tmp_path: Path) -> None:
+    """Ids ascend within a table of rows and from one to the next."""
+    store = open_corpus(str(tmp_path / "c"), create=True)
+    schema = TABLES["spans"].schema
+
+    def rows(*numbers: int) -> pa.Table:
+        row = {field.name: 0 for field in schema if field.type != pa.string()}
+        row |= {field.name: "" for field in schema if field.type == pa.string()}
+        return pa.Table.from_pylist([{**row, "doc_id": f"{n:032x}"} for n in numbers], schema)
+
+    def write(*pieces: pa.Table) -> int:
+        return write_part(store, "spans/b", "part-00000.parquet", TABLES["spans"], pieces).rows
+
+    assert write(rows(1, 2), rows(3, 4)) == 4
+    for pieces in ([(1, 2), (2, 3)], [(1, 1)], [(2, 1)], [(1, 2), (1,)]):
+        with pytest.raises(SchemaError, match="does not ascend"):
+            write(*(rows(*piece) for piece in pieces))
+
+
+def test_filters_are_read_with_the_probes_that_wrote_them() -> None:
+    """A stored filter: other probes would deny what it holds, and a take-down would miss a page."""
+    assert bloom_filter(["0" * 32, "f" * 32]).hex() == "499224"
+
+
+def test_a_chain_of_eight_redirectors_is_followed() -> None:
+    """A longer one is not a page, and neither are nine schemes in a row."""
+    url = "http://example.com/a"
+    for depth in range(10):
+        assert isinstance(target(url), Target) == (depth < 8)
+        assert isinstance(target("http:" + "//http" * depth + "//example.com/a"), Target) == (
+            depth < 8
+        )
+        url = "https://href.li/?" + url

@@ -6,13 +6,18 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from corpus.evaluation_sets.files import TestSet
 from dedup.contamination import overlap, test_index
 from dedup.contamination.overlap import OverlapConfig
+from dedup.near_duplicates import lsh, survivor_steps
 from dedup.near_duplicates.shingle_store import bitmap
 from dedup.passage_spans import paragraphs
+from dedup.words import Ragged, ShinglesConfig, word_hashes
 from tests.dedup.made import MadeCorpus, Page
+from tests.setting_values import check_values
 
 New = Callable[[], MadeCorpus]
 
@@ -73,3 +78,64 @@ def test_a_page_at_the_threshold_is_a_near_duplicate(
     assert corpus.dedup("b", *(word for each in settings for word in ("--set", each))) == 0
     removed = [row for row in corpus.verdicts("b").values() if not row["kept"]]
     assert [(row["reason"], round(row["similarity"], 6)) for row in removed] == [(reason, 0.8)]
+
+
+def texts_of(*words_of: str) -> Ragged:
+    return word_hashes(pa.array(list(words_of), pa.large_string()))
+
+
+@pytest.mark.parametrize(("shared", "cut"), [(1, True), (50, True), (51, False)])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_prompt_has_up_to_fifty_words(shared: int, cut: bool, behind: bool) -> None:
+    """More that all questions share at one side is a passage of its own."""
+    prompt = [f"prompt{n}" for n in range(shared)]
+    own = [[f"own{place}x{n}" for n in range(4)] for place in range(6)]
+    texts = [" ".join([*each, *prompt] if behind else [*prompt, *each]) for each in own]
+    found = overlap.without_prompts(texts_of(*texts), np.zeros(6, int))
+    assert found.lengths().tolist() == [4 if cut else 4 + shared] * 6
+
+
+@pytest.mark.parametrize(("num_words", "short"), [(6, True), (7, False), (8, False)])
+def test_an_entry_of_fewer_words_than_the_least_passage_is_short(
+    num_words: int, short: bool
+) -> None:
+    config = OverlapConfig(min_passage_words=7)
+    entries = ((" ".join(f"w{n}" for n in range(num_words)),),)
+    rows, entry = overlap.short_entries(TestSet("t", "0", entries), config)
+    assert rows.lengths().tolist() == [num_words] * short
+    assert entry.tolist() == [0] * short
+
+
+def test_a_task_with_large_buckets_has_no_time_limit() -> None:
+    """It takes many times as long as the others; all other steps are limited."""
+    steps = [*survivor_steps.STEPS]
+    assert [step.name for step in steps if not step.limited] == ["dedup/survivors"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "bands", "rows"), [(0.5, 27, 4), (0.75, 14, 8), (0.9, 6, 20)]
+)
+def test_bands_by_threshold_are_those_of_the_documentation(
+    threshold: float, bands: int, rows: int
+) -> None:
+    """`docs/dedup.md`: the steepest of at most 128 permutations."""
+    found = lsh.bands_for(threshold)
+    assert (found.num_bands, found.rows_per_band) == (bands, rows)
+
+
+def test_bands_are_the_steepest_that_meet_well() -> None:
+    """By trial, for thresholds all over the range: most rows first, then fewest bands."""
+    for threshold in np.linspace(0.02, 1, 197).tolist():
+        wanted = threshold + min(0.05, (1 - threshold) / 2)
+        fitting = [
+            (-rows, bands)
+            for bands in range(1, 129)
+            for rows in range(1, 128 // bands + 1)
+            if 1 - (1 - wanted**rows) ** bands >= 0.92
+        ]
+        found = lsh.bands_for(threshold)
+        assert (-found.rows_per_band, found.num_bands) == min(fitting)
+
+
+def test_shingles_have_one_to_64_words() -> None:
+    check_values(ShinglesConfig, "n", (1, 5, 64), (0, 65), "allowed: 1 to 64 words")

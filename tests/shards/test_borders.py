@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import random
+from collections import OrderedDict
 from functools import partial
 from importlib import resources
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ from shards.stream.mixture import _apportion
 from shards.stream.selection import Selection, select
 from shards.stream.sources import FileFacts, Source, chosen
 from shards.stream.tokens import TokenSplit
-from shards.tokenizer import document_check, encode
+from shards.tokenizer import document_check, encode, vocabulary_files
 from shards.tokenizer.byte_spelling import CHAR_OF_BYTE
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.unsettled import unsettled_rows
@@ -651,3 +652,71 @@ def test_special_tokens_of_published_files() -> None:
         },
         "o200k_base": {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
     }
+
+
+def test_the_rule_of_gpt2_is_written_as_published() -> None:
+    """The pre-tokenizer in the `tokenizer.json` of GPT-2 on the hub, with its default rule named."""
+    published = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    assert SPLIT_RULES["gpt2"] == {**published, "use_regex": True}
+
+
+def test_a_token_is_made_of_tokens_of_lower_rank() -> None:
+    ranks = {b"a": 0, b"b": 1, b"c": 2, b"ab": 3, b"abc": 4}
+    assert vocabulary_files._split_by_ranks(b"abc", ranks) == (b"ab", b"c")
+    with pytest.raises(InputError, match="is not made of tokens of lower rank"):
+        vocabulary_files._split_by_ranks(b"abc", {b"a": 0, b"b": 1, b"c": 2, b"abc": 3})
+    with pytest.raises(InputError, match="is not made of tokens of lower rank"):
+        vocabulary_files._split_by_ranks(b"abc", {**ranks, b"ab": 5})
+
+
+def test_documents_of_a_range_are_those_with_a_token_in_it() -> None:
+    """Against a list, at every pair of places: of two files, one document without text, empty ranges."""
+    lengths = [[3, 0, 2], [1, 4]]
+    spans = [
+        (pa.array([f"{index}.{n}" for n in range(len(each))]), np.cumsum(each))
+        for index, each in enumerate(lengths)
+    ]
+    split = SimpleNamespace(
+        files=[SimpleNamespace(batch="x"), SimpleNamespace(batch="y")],
+        _file_starts=np.array([0, 5, 10]),
+        file_spans=lambda index: spans[index],
+    )
+    whole = [("0.0", 0, 3), ("0.2", 3, 5), ("1.0", 5, 6), ("1.1", 6, 10)]
+    for start in range(11):
+        for stop in range(start, 11):
+            found = TokenSplit.documents(cast(Any, split), start, stop)
+            assert [(each.doc_id, each.start, each.stop) for each in found] == [
+                (name, max(begin, start), min(end, stop))
+                for name, begin, end in whole
+                if max(begin, start) < min(end, stop)
+            ]
+
+
+def test_so_many_maps_stay_open_and_the_oldest_goes_first() -> None:
+    maps = row_groups.Maps()
+    maps.most = 2
+    mapped = {number: np.zeros(1) for number in range(4)}
+    for number in range(3):
+        maps.hold(f"file{number}", None, mapped, number)
+    maps.hold("file2", None, mapped, 3)
+    assert list(mapped) == [1, 2, 3]
+    assert len(maps) == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(8, [1]), (15, [1]), (16, [0, 1]), (24, [0, 1]), (1, [1])]
+)
+def test_decoded_tokens_stay_up_to_a_size_and_the_last_ones_always(
+    limit: int, kept: list[int]
+) -> None:
+    segments = SimpleNamespace(_decoded=OrderedDict(), _decoded_size=0, _decoded_bytes=limit)
+    for index in range(2):
+        row_groups.Segments._keep(cast(Any, segments), index, np.zeros(8, np.uint8))
+    assert list(segments._decoded) == kept
+    assert segments._decoded_size == 8 * len(kept)
+
+
+def test_a_cache_has_a_byte_at_least(tmp_path: Any) -> None:
+    assert TokenCache(tmp_path, 1).limit_bytes == 1
+    with pytest.raises(InputError, match="expected at least 1"):
+        TokenCache(tmp_path, 0)
