@@ -531,17 +531,26 @@ TESTS = {
         "tests/train/test_data.py",
         "tests/train/test_loop.py",
     ),
-    "train/generate.py": ("tests/train/test_run.py",),
+    "train/generate.py": (
+        "tests/train/gpt2/test_generate.py",
+        "tests/train/test_run.py",
+    ),
     "train/job.py": (
+        "tests/train/machine/test_job_parts.py",
         "tests/train/test_run.py",
         "tests/train/test_parent.py",
     ),
     "train/loop.py": (
+        "tests/train/machine/test_job_parts.py",
         "tests/train/test_loop.py",
         "tests/train/test_goldens.py",
     ),
-    "train/machine/distributed.py": ("tests/train/machine/test_distributed.py",),
+    "train/machine/distributed.py": (
+        "tests/train/machine/test_job_parts.py",
+        "tests/train/machine/test_distributed.py",
+    ),
     "train/machine/peaks.py": (
+        "tests/train/machine/test_job_parts.py",
         "tests/train/scores/test_published.py",
         "tests/train/machine/test_distributed.py",
         "tests/train/monitoring/test_watches.py",

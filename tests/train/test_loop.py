@@ -413,6 +413,10 @@ def rank(number: int, size: int) -> World:
     return World(number, size, number, torch.device("cpu"), torch.float32)
 
 
+def test_each_rank_needs_a_sequence() -> None:
+    assert num_micro_batches(2, 2, 1) == 1
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
 def test_shares_of_all_ranks_are_the_batch_in_order(size: int) -> None:
     shares = [next_rows(FakeStream(), 8, rank(number, size)) for number in range(size)]
