@@ -135,6 +135,7 @@ def test_an_imported_model_is_trained_on_as_another_run(
         ({"init_from": "nobody"}, "train.init_from = 'nobody': no such run"),
         ({"init_from": "r:7"}, "no checkpoint '7'"),
         ({"init_state": "all", "max_steps": 8}, "the parent has 10 steps, which count"),
+        ({"init_state": "all", "max_steps": 10}, "the parent has 10 steps, which count"),
         ({"model.n_embd": 32}, "n_embd: 16 there, 32 here"),
         (
             {"init_state": "all", "max_steps": 20, "optimizer.name": "muon"},

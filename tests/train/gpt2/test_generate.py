@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_help() -> None:
         "min_p": "0",
         "seed": "0",
         "device": "auto",
-        "checkpoint": "",
+        "checkpoint": "last",
     }
     for name, (text, default) in stated.items():
         assert text == f"{default:g}" if isinstance(default, float) else text == str(default), name

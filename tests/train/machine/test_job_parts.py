@@ -19,7 +19,7 @@ from train.config import RuntimeConfig
 from train.gpt2.sampling import Sampling
 from train.loop import Trainer
 from train.machine import peaks
-from train.machine.distributed import num_threads
+from train.machine.distributed import World, num_threads
 
 
 def run_config(num_steps: int, batch_size: int = 4, **data: Any) -> Any:
@@ -222,3 +222,14 @@ def test_a_measured_peak_is_that_of_the_best_product(monkeypatch: pytest.MonkeyP
     found = peaks.peak(torch.device("cpu"), torch.float32, RuntimeConfig())
     assert found.flops == 2 * 512**3 / 0.5
     assert next(clock, None) is None
+
+
+def test_a_request_asks_for_nothing_unusual_by_itself() -> None:
+    request = job.RunRequest("c", "s", "r", cast(Any, None))
+    assert not (request.rebuild or request.allow_withdrawn or request.extend)
+    assert (request.held_out_frac, request.held_out) == (0, "")
+
+
+def test_a_process_alone_is_the_only_one_of_its_machine() -> None:
+    alone = World(0, 1, 0, torch.device("cpu"), torch.float32)
+    assert (alone.local_size, alone.owns_group, alone.is_main) == (1, False, True)
