@@ -718,4 +718,16 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "256",
         "257",
     ): "The number of entries between two saves changes the time alone that a kill costs.",
+    (
+        "train/generate.py",
+        "if self.is_shown and end > self._printed:",
+        "end > self._printed",
+        "end >= self._printed",
+    ): "Printing no characters changes nothing.",
+    (
+        "train/loop.py",
+        "if self.world.size > 1:",
+        "self.world.size > 1",
+        "self.world.size >= 1",
+    ): "In a world of one the sum over ranks is the number itself.",
 }

@@ -83,3 +83,17 @@ def test_what_may_still_change_is_not_printed(
     out = capsys.readouterr().out
     assert out + printer.finish() == (printed if ends else text)
     assert out == ("" if ends else printed)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_text"),
+    [(0xD7FF, True), (0xD800, False), (0xDC80, False), (0xDFFF, False), (0xE000, True)],
+)
+def test_a_prompt_is_utf8_text(code: int, is_text: bool) -> None:
+    """Bytes of a command line that are not UTF-8 come as lone surrogates."""
+    args = generate._parser().parse_args([*REQUIRED, "--prompt", f"a{chr(code)}"])
+    if is_text:
+        assert generate._prompts(args) == [f"a{chr(code)}"]
+    else:
+        with pytest.raises(InputError, match="expected UTF-8 text"):
+            generate._prompts(args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import torch
 
 from corpus.errors import InputError
 from shards.stream.blocks import BlockStream
+from tests.train import fakes
 from train import job
 from train.config import RuntimeConfig
 from train.gpt2.sampling import Sampling
@@ -232,3 +234,91 @@ def test_a_process_alone_is_the_only_one_of_its_machine() -> None:
     alone.barrier()
     assert alone.gather("a") == ["a"]
     assert alone.sum(torch.ones(1)).item() == alone.from_main(torch.ones(1)).item() == 1
+
+
+def test_a_limit_of_passes_is_not_that_of_rounding() -> None:
+    """A billionth more than the limit is the limit, in floats."""
+    stream = cast(Any, SimpleNamespace(num_blocks=10**9))
+    found = job._passes(stream, run_config(10**9 + 1, batch_size=1, max_passes=1.0))
+    assert found == {"the train split": 1.0}
+    with pytest.raises(InputError, match="max_passes"):
+        job._passes(stream, run_config(10**9 + 2, batch_size=1, max_passes=1.0))
+
+
+@pytest.mark.parametrize(("fetched", "warns"), [(1.1, True), (1.0, False), (0.9, False)])
+def test_a_window_that_fetches_as_much_as_is_tolerated_is_no_warning(
+    fetched: float, warns: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "most_fetched", lambda _: fetched * job.MOST_FETCHED)
+    split = cast(Any, SimpleNamespace(cache_bytes_for=lambda _: 5))
+    with caplog.at_level(logging.WARNING):
+        job._warn_of_small_window(split, 8)
+    assert ("an epoch fetches up to" in caplog.text) is warns
+
+
+@pytest.mark.parametrize("number", [0, 15])
+def test_ranks_agree_on_signals_and_on_the_length_of_a_step(number: int) -> None:
+    """Two ranks with the same numbers: the sum is the double of each."""
+    trainer = SimpleNamespace(
+        world=SimpleNamespace(size=2, device=torch.device("cpu"), sum=lambda values: 2 * values),
+        job=SimpleNamespace(wanted_stop=lambda: 0),
+    )
+    stop = cast(Any, SimpleNamespace(number=number))
+    found = Trainer._reduce(cast(Any, trainer), torch.tensor(3.0), torch.tensor(0.5), 40, 2.5, stop)
+    assert found == (6, 80, 0.5)
+    assert (trainer._step_s, trainer._stopping) == (2.5, number)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "named"), [(5, "a0, a1, a2, a3, a4)"), (6, "a3, a4, ...)")])
+def test_five_documents_of_a_batch_are_named(
+    number: int, named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = SimpleNamespace(
+        step=3,
+        watch=SimpleNamespace(judge=lambda *_: ("warn", "a spike")),
+        world=SimpleNamespace(is_main=True),
+        folder=SimpleNamespace(log=lambda **_: None),
+        _documents=lambda _: [f"a{place}" for place in range(number)],
+    )
+    with caplog.at_level(logging.WARNING):
+        assert Trainer._judge(cast(Any, trainer), 9.0, 1.0, {})
+    assert f"the batch has {number} documents" in caplog.text
+    assert named in caplog.text
+
+
+@pytest.mark.parametrize(("step", "is_logged"), [(8, False), (9, True), (11, True)])
+def test_the_last_step_is_logged_at_any_interval(step: int, is_logged: bool) -> None:
+    trainer = SimpleNamespace(
+        step=step,
+        num_steps=11,
+        job=SimpleNamespace(config=SimpleNamespace(runtime=SimpleNamespace(log_interval=3))),
+        world=SimpleNamespace(is_main=False),
+        _losses=[1.0],
+    )
+    Trainer._log_step(cast(Any, trainer), cast(Any, None), 1.0, 1.0)
+    assert (trainer._losses == []) is is_logged
+
+
+@pytest.mark.parametrize(
+    ("eval_interval", "at_the_begin", "checkpoints"),
+    [(11, True, 11), (12, True, 12), (13, False, 2)],
+)
+def test_a_run_evaluated_at_its_end_only_has_checkpoints_on_the_way(
+    eval_interval: int, at_the_begin: bool, checkpoints: int, tmp_path: Path
+) -> None:
+    """Twelve steps: a tenth of them between two checkpoints, rounded up."""
+    settings = fakes.config(eval_interval=eval_interval)
+    trainer = Trainer(fakes.job(tmp_path, settings), fakes.ALONE)
+    assert trainer.checkpoint_interval == checkpoints
+    assert trainer._evaluation_due() is at_the_begin
+
+
+def test_an_evaluation_that_fails_does_not_end_a_run_of_one_process(tmp_path: Path) -> None:
+    def val_blocks() -> Any:
+        raise RuntimeError("no such blocks")
+
+    settings = fakes.config(max_steps=2, eval_interval=2)
+    trainer = Trainer(fakes.job(tmp_path, settings, val_blocks=val_blocks), fakes.ALONE)
+    summary = trainer.run()
+    assert summary["steps"] == 2
+    assert summary["failures"] == {"evaluation": 2}
