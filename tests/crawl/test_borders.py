@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import time
@@ -346,7 +347,7 @@ def test_64_kib_of_statements_are_kept(spare: int, kept: bool) -> None:
 @pytest.mark.parametrize(
     ("rule", "path", "matches"),
     [("*", "/", True), ("*/", "/", True), ("*/a", "/a", True), ("/*", "/", True), ("/a*", "/a", True), ("/a*b$", "/ab", True),
-     ("/a*ba$", "/aba", True), ("/aba*ba$", "/aba", False), ("/ab*b$", "/ab", False), ("/*a*a", "/a", False), ("/*a*a", "/aa", True),
+     ("/a*ba$", "/aba", True), ("/aba*ba$", "/aba", False), ("/ab*b$", "/ab", False), ("/*a*a", "/a", False), ("*/a*b", "/ab", True), ("*/a*b*c", "/acb", False), ("/*a*a", "/aa", True),
      ("*$", "/", True), ("/$", "/", True), ("/$", "/a", False)],
 )  # fmt: skip
 def test_a_star_stands_for_no_character_too(rule: str, path: str, matches: bool) -> None:
@@ -382,3 +383,30 @@ def test_every_invisible_character_around_a_value_is_left_out() -> None:
         )
     ]
     assert seen == []
+
+
+def test_two_bytes_a_character_are_little_endian_if_nothing_tells() -> None:
+    """The label "utf-16" means little-endian (WHATWG Encoding, section 4.2)."""
+    rules = "User-agent: *\nDisallow: /\u4e2d\n#"
+    num_zeros = len(rules) - 1
+    text = rules + "\u0100" * num_zeros
+    for more, encoding in (("", "utf-16-le"), ("a", "utf-16-le"), ("a", "utf-16-be")):
+        found = parse((text + more).encode(encoding), "webtext")
+        assert not found.allows("http://a.test/%E4%B8%AD")
+
+
+@pytest.mark.parametrize("size", [2, 9, 10, 11, 18, 19, 40])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_body_without_a_whole_stream_is_not_complete(coding: str, size: int) -> None:
+    packed = {"gzip": gzip.compress(b"some text", mtime=0), "deflate": zlib.compress(b"some text")}
+    data = packed[coding]
+    decoder = BodyDecoder([coding], max_bytes=MIB)
+    decoder.feed(data[:size])
+    assert decoder.is_complete is (size >= len(data))
+
+
+def test_text_under_the_label_of_a_coding_is_complete() -> None:
+    for size in (2, 9, 10, 11, 600):
+        decoder = BodyDecoder(["gzip"], max_bytes=MIB)
+        decoder.feed(b"a" * size)
+        assert (decoder.body, decoder.is_complete) == (b"a" * size, True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -298,3 +299,41 @@ def test_statuses_of_an_index_as_a_table(status: int, monkeypatch: pytest.Monkey
     else:
         with pytest.raises(RetryableError, match=f"status {status}"):
             list(index.captures(["http://b.test/"]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [
+        ("", [5.0, 10.0, 20.0, 40.0, 80.0]),
+        ("soon", [5.0, 10.0, 20.0, 40.0, 80.0]),
+        ("0", [5.0, 10.0, 20.0, 40.0, 80.0]),
+        (" 30 ", [30.0, 30.0, 30.0, 40.0, 80.0]),
+        ("599", [599.0] * 5),
+        ("3600", [600.0] * 5),
+    ],
+)
+def test_a_busy_archive_is_asked_six_times(asked: str, waits: list[float]) -> None:
+    """The wait doubles, or is what the archive asks for, up to ten minutes."""
+    slept: list[float] = []
+    config = {"delay_s": 0.0, "allow_networks": ["127.0.0.0/8"]}
+    archive = ArchiveClient(FetchConfig.model_validate(config), sleep=slept.append)
+    busy = ArchiveAnswer("http://a.test/", 503, "", {"retry-after": asked}, b"")
+    with (
+        mock.patch.object(archive, "_once", return_value=busy) as once,
+        pytest.raises(RetryableError, match="status 503"),
+    ):
+        archive.get("http://a.test/")
+    assert (once.call_count, slept) == (6, waits)
+
+
+def test_statuses_that_pass_are_tried_again_as_a_table() -> None:
+    passing = set()
+    for status in (*range(200, 206), *range(400, 432), *range(499, 506)):
+        archive = client()
+        answer = ArchiveAnswer("http://a.test/", status, "", {}, b"")
+        with mock.patch.object(archive, "_once", return_value=answer):
+            try:
+                assert archive._patiently("http://a.test/", {}) is answer
+            except RetryableError:
+                passing.add(status)
+    assert passing == {408, 425, 429, 500, 502, 503, 504}

@@ -144,6 +144,65 @@ def test_a_silent_worker_is_lost_and_cannot_come_back(tmp_path: Path) -> None:
     assert two.look().roster.members == [1]
 
 
+def test_a_lease_is_renewed_after_ten_seconds_and_lost_after_ninety(tmp_path: Path) -> None:
+    store, clock = open_store(str(tmp_path)), Clock()
+    one, two = (Membership(store, "fleet", 2, clock=clock) for _ in range(2))
+    one.join()
+    two.join()
+    began_at = clock.now
+    assert two.look().roster.members == [0, 1]
+    for passed, renewed in ((9.5, 0.0), (10.0, 10.0), (19.5, 10.0), (20.0, 20.0)):
+        clock.now = began_at + passed
+        one.renew()
+        assert one.valid_until == began_at + renewed + 45.0
+
+    assert two.look().roster.members == [0, 1]
+    clock.now += 89.5
+    assert two.look().roster.members == [0, 1]
+    clock.now += 0.5
+    assert two.look().roster.members == [1]
+
+
+def test_every_change_of_a_roster_counts_its_version_on(tmp_path: Path) -> None:
+    member = Membership(open_store(str(tmp_path)), "fleet", 2)
+    versions = [member.read().roster.version]
+    for life in range(3):
+        versions.append(member.change(lambda roster, life=life: roster.own(0, life)).version)
+        assert member.read().roster.version == versions[-1]
+    assert versions == [0, 1, 2, 3]
+
+
+def test_a_change_that_others_always_forestall_is_given_up(tmp_path: Path) -> None:
+    waits: list[float] = []
+    member = Membership(open_store(str(tmp_path)), "fleet", 2, wait=waits.append)
+    member.replace = lambda seen, changed: False  # type: ignore[method-assign]
+    with pytest.raises(FatalError, match="changed by others 100 times"):
+        member.change(lambda roster: None)
+    assert len(waits) == 100
+    assert 0.0 <= min(waits) <= max(waits) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("weights", "owners", "moved"),
+    [
+        # The largest shard of half the gap or less goes, and a gap of a tenth of the mean stays.
+        ([4, 3, 2, 1], [0, 0, 0, 0], {0: 1, 3: 1}),
+        ([21, 19], [0, 1], {}),
+        ([10, 1, 10], [0, 0, 1], {}),
+        ([10, 1, 9], [0, 0, 1], {1: 1}),
+        ([20, 1, 19], [0, 0, 1], {1: 1}),
+        ([20.5, 1, 19.5], [0, 0, 1], {}),
+        ([0, 8, 0, 0], [0, 0, 0, 1], {}),
+    ],
+)
+def test_shards_move_until_loads_are_even(
+    weights: list[float], owners: list[int], moved: dict[int, int]
+) -> None:
+    found = balance(np.array(owners), np.array(weights, float), [0, 1], least=0.5)
+    assert found == moved
+    assert balance(np.array(owners), np.array(weights, float), [0], least=0.5) == {}
+
+
 def test_of_two_changes_of_one_version_one_wins(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     one, two = (Membership(store, "fleet", 2) for _ in range(2))

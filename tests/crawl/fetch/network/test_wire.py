@@ -274,3 +274,22 @@ def test_causes_of_an_unreachable_robots_file(tmp_path: Path, web: Web, shard: S
         "connection_lost",
         "tls_failed",
     ]
+
+
+@pytest.mark.parametrize("num_digits", [1, 17, 18, 19, 20])
+def test_a_length_of_up_to_18_digits_is_one(num_digits: int) -> None:
+    """A number of 63 bits has 18 digits in any case; browsers read other bodies to the end."""
+    reader = ResponseReader()
+    reader.feed(OK + TYPE + b"Content-Length: " + b"9" * num_digits + b"\r\n\r\n")
+    assert ("bad_length" in reader.repairs) is (num_digits > 18)
+
+
+def test_every_control_character_of_a_field_but_the_tab_is_left_out() -> None:
+    """RFC 9110, section 5.5: visible characters, spaces, tabs and bytes beyond ASCII."""
+    for code in range(256):
+        if code in b"\r\n":
+            continue
+        reader = ResponseReader()
+        reader.feed(OK + b"X-Note: a" + bytes([code]) + b"b\r\nContent-Length: 0\r\n\r\n")
+        is_control = (code < 0x20 and code != 0x09) or code == 0x7F
+        assert ("control_in_field" in reader.repairs) is is_control, code
