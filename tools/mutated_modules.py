@@ -104,6 +104,7 @@ TESTS = {
         ),
         (
             "tests/clean/learned/test_stored_values.py",
+            "tests/clean/learned/test_row_borders.py",
             "tests/clean/learned/test_learned_blocks.py",
             "tests/clean/learned/test_features.py",
             "tests/clean/learned/test_containers.py",
