@@ -29,6 +29,7 @@ TABLE: tuple[tuple[str, str, float, str], ...] = (
     ("corpus.tables.parquet", "MIN_SLICE_ROWS", 16, "rows that are decoded at once, at least"),
     ("corpus.evaluation_sets.files", "MAX_UNPACKED_BYTES", GIB, "bytes of a test set, unpacked"),
     ("corpus.evaluation_sets.files", "MAX_ENTRY_CHARS", 128 * MIB, "characters of an entry"),
+    ("corpus.evaluation_sets.files", "TEST_PART_BYTES", 5_000_000, "the common split of enwik8: 90, 5 and 5 MB"),
     ("corpus.storage.interface", "MAX_KEY_BYTES", 1024, "keys of S3"),
     ("corpus.storage.interface", "MAX_SEGMENT_BYTES", 200, "a name of 255 bytes in ext4, less endings of ours"),
     ("corpus.storage.lease", "HEARTBEAT_S", 10, "nine beats before a lease is stale"),

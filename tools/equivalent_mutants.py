@@ -443,6 +443,12 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "3",
     ): "Any three numbers tell the kinds apart, within one step.",
     (
+        "corpus/tables/parquet.py",
+        "table = pa.concat_tables(slices).combine_chunks() if len(slices) > 1 else slices[0]",
+        "len(slices) > 1",
+        "len(slices) >= 1",
+    ): "A single slice put together with no other is itself.",
+    (
         "dedup/words.py",
         "SLICE_BYTES = 16 << 20",
         "20",

@@ -166,7 +166,10 @@ TESTS = {
         "tests/corpus/run/test_screen.py",
     ),
     "corpus/run/metrics.py": ("tests/corpus/run/test_metrics.py",),
-    "corpus/run/progress.py": ("tests/corpus/run/test_progress.py",),
+    "corpus/run/progress.py": (
+        "tests/corpus/run/test_command.py",
+        "tests/corpus/run/test_progress.py",
+    ),
     "corpus/run/screen.py": (
         "tests/corpus/run/test_progress.py",
         "tests/corpus/run/test_screen.py",
@@ -379,7 +382,10 @@ TESTS = {
         "tests/corpus/storage/test_lying_stores.py",
         "tests/corpus/storage/test_storage.py",
     ),
-    "corpus/run/attempts.py": ("tests/corpus/run/test_stragglers.py",),
+    "corpus/run/attempts.py": (
+        "tests/corpus/run/test_command.py",
+        "tests/corpus/run/test_stragglers.py",
+    ),
     "corpus/run/command.py": (
         "tests/corpus/run/test_command.py",
         "tests/corpus/storage/test_opening.py",
@@ -401,12 +407,16 @@ TESTS = {
         *_RUNNER,
     ),
     "corpus/run/plan.py": (
+        "tests/corpus/run/test_command.py",
         "tests/corpus/tables/test_staleness.py",
         *_RUNNER,
         "tests/corpus/test_borders.py",
     ),
     "corpus/run/executors/pool.py": ("tests/corpus/run/test_executor.py",),
-    "corpus/run/executors/opening.py": ("tests/corpus/storage/test_opening.py",),
+    "corpus/run/executors/opening.py": (
+        "tests/corpus/run/test_command.py",
+        "tests/corpus/storage/test_opening.py",
+    ),
     "corpus/tables/staleness.py": ("tests/corpus/tables/test_staleness.py",),
     "corpus/evaluation_sets/detokenize.py": ("tests/train/test_evaluate.py",),
     "dedup/against/sources.py": ("tests/dedup/test_against.py",),
@@ -416,7 +426,10 @@ TESTS = {
         "tests/dedup/contamination/test_borders.py",
     ),
     "dedup/contamination/overlap_steps.py": ("tests/dedup/contamination/test_overlap.py",),
-    "dedup/report.py": ("tests/dedup/test_look.py",),
+    "dedup/report.py": (
+        "tests/dedup/test_small_parts.py",
+        "tests/dedup/test_look.py",
+    ),
     "dedup/passage_steps.py": ("tests/dedup/test_passages.py",),
     "dedup/verdict_steps.py": (
         "tests/dedup/test_passages.py",

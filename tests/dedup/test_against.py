@@ -356,3 +356,20 @@ def test_a_file_is_known_by_its_size_and_both_ends(
     assert fingerprint(b"012-456789abcdef") != whole
     assert fingerprint(b"0123456789abcdef ") != whole
     assert len({fingerprint(b"0123"[:size]) for size in range(1, 5)}) == 4
+
+
+def test_a_text_is_found_by_its_own_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    given = [str(tmp_path / "a.jsonl")]
+    (encoded,) = sources.known_files(given)
+    where = sources.decode(encoded).where
+    found = {
+        last: documents.find_text(given, f"{where}{documents.MARK}{last}")
+        for last in ("1", "2", "3", "0", "-1", "x", "", "\u00b2", "\u0661", "1.0")
+    }
+    assert {last: text for last, text in found.items() if text is not None} == {
+        "1": "one",
+        "2": "two",
+    }
+    assert documents.find_text(given, f"other{documents.MARK}1") is None
+    assert documents.find_text(given, "1") is None

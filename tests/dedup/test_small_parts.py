@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from corpus.evaluation_sets.files import TestSet
+from dedup import report
 from dedup.contamination import overlap, test_index
 from dedup.contamination.overlap import OverlapConfig
 from dedup.near_duplicates import lsh, survivor_steps
@@ -139,3 +140,25 @@ def test_bands_are_the_steepest_that_meet_well() -> None:
 
 def test_shingles_have_one_to_64_words() -> None:
     check_values(ShinglesConfig, "n", (1, 5, 64), (0, 65), "allowed: 1 to 64 words")
+
+
+def test_shares_of_the_paper() -> None:
+    """GPT-2's paper, table 6: percent of 8-grams of the test sets in their own training sets and WebText."""
+    table = {
+        "ptb": (2.67, 0.88),
+        "wikitext2": (0.66, 1.63),
+        "enwik8": (7.50, 6.31),
+        "text8": (2.34, 3.94),
+        "wikitext103": (9.09, 2.42),
+        "one_billion_word": (13.19, 3.75),
+    }
+    found = {
+        name: (round(100 * row["train"], 2), round(100 * row["webtext"], 2))
+        for name, row in report.GPT2_SHARES.items()
+    }
+    assert found == table
+
+
+def test_a_batch_without_reports_has_none(made_corpus: New) -> None:
+    corpus = made_corpus()
+    assert report.are_written(corpus.store, "b") is False

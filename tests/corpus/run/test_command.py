@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import signal
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,12 @@ import pytest
 
 from corpus.config import Section
 from corpus.errors import FatalError, InputError, Interrupted
-from corpus.run import arguments, command, task
-from corpus.run.executors import SerialExecutor
+from corpus.run import arguments, attempts, command, metrics, plan, task
+from corpus.run.executors import SerialExecutor, opening
 from corpus.run.plan import Run
+from corpus.run.progress import Meter
 from corpus.run.runner import run_steps
+from corpus.run.stragglers import Limits, Watch
 from corpus.storage.store import open_corpus
 from corpus.tables.manifest import find_manifest
 from tests.support import toy_stage
@@ -220,3 +223,59 @@ def test_a_round_has_a_batch_for_each_bucket(rows: list[list[int]]) -> None:
         batches = list(task._bucket(store, "x", index, 4))
         expected = [place for place, bucket in enumerate(flat) if bucket == index]
         assert [batch["value"].to_pylist() for batch in batches] == [expected] * 2
+
+
+def test_settings_of_sections_that_are_not_read_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    sets = [
+        "dedup.overlap.n=3",
+        "dedup.threshold=0.5",
+        "shards.writer.val_frac=0.1",
+        "dedup.lsh.a.b=1",
+    ]
+    args = argparse.Namespace(sets=sets)
+    command.warn_of_unread(args, "dedup", {"overlap", "lsh"}, "it is not read")
+    assert [record.message for record in caplog.records] == [
+        "--set dedup.threshold has no effect: it is not read"
+    ]
+
+
+def test_a_batch_is_asked_for() -> None:
+    with pytest.raises(InputError, match="required: --batch"):
+        arguments.parser("clean.run", "x").parse_args(["--corpus", "c"])
+    assert arguments.parser("clean.run", "x", batch=False).parse_args(["--corpus", "c"])
+
+
+def test_the_first_bytes_of_a_client_of_http2() -> None:
+    """RFC 9113, 3.4 and 6.5: 24 bytes, then SETTINGS (type 4) of no length on stream 0."""
+    assert opening.PREFACE.hex() == (
+        "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a000000040000000000"
+    )
+
+
+def test_five_differences_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    differences = [f"setting{n}" for n in range(7)]
+    monkeypatch.setattr(plan, "_settings_that_differ", lambda *_: differences)
+    monkeypatch.setattr(plan, "_inputs_that_differ", lambda *_, **__: ["another dump"])
+    run = SimpleNamespace(store=SimpleNamespace(root="c"), batch="b", stage="toy")
+    manifest = SimpleNamespace(fingerprint="1", table="t")
+    with pytest.raises(InputError) as refused:
+        plan.refuse_other(cast(Any, run), cast(Any, SimpleNamespace(fingerprint="2")), cast(Any, manifest))  # fmt: skip
+    named = [name for name in [*differences, "another dump"] if name in str(refused.value)]
+    assert named == differences[:5]
+    plan.refuse_other(cast(Any, run), cast(Any, manifest), cast(Any, manifest))
+
+
+def test_failures_of_tasks_and_of_nodes_are_published_together() -> None:
+    executor = cast(Any, SimpleNamespace(window=1, slots=1))
+    crew = attempts._Crew(executor, deque(), Watch("toy/x", 1, Limits()))
+    crew._failures.update({0: 2, 1: 1})
+    crew._lost.update({0: 4})
+    crew.publish(Meter("toy/x", 1, None))
+    assert 'webtext_step_failed_attempts{step="toy/x"} 7' in metrics.CURRENT.render()
+    metrics.CURRENT.clear(*(name for name in metrics.METRICS if name.startswith("webtext_step")))
+
+
+def test_a_new_meter_has_counted_nothing() -> None:
+    meter = Meter("toy/x", 1, None)
+    counted = (meter.parts_done, meter.rows, meter.cpu_s, meter.rows_before, meter.note)
+    assert counted == (0, 0, 0.0, 0, "")

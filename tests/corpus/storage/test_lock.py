@@ -298,7 +298,8 @@ def test_on_an_object_store(s3_bucket: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait_s", "waits"), [(0.0, []), (4.0, [4.0]), (5.0, [5.0]), (12.0, [5.0, 5.0, 2.0])]
+    ("wait_s", "waits"),
+    [(0.0, []), (4.0, [4.0]), (5.0, [5.0]), (5.5, [5.0, 0.5]), (12.0, [5.0, 5.0, 2.0])],
 )
 def test_a_lease_is_asked_for_every_five_seconds(
     wait_s: float, waits: list[float], monkeypatch: pytest.MonkeyPatch

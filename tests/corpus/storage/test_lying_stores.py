@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -214,3 +215,57 @@ def test_a_fast_clock_that_beats_is_believed(
     with pytest.raises(BusyError, match="for 0 s"), lease.hold(store, "l", what="x"):
         pass
     beat.join()
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "in_pieces"), [(0, False), (8 << 20, False), ((8 << 20) + 1, True)]
+)
+def test_an_object_of_eight_mebibytes_is_one_request(num_bytes: int, in_pieces: bool) -> None:
+    """A larger one goes in pieces of 16 MiB, four at a time."""
+    asked: list[dict[str, Any]] = []
+    client = conditional_write.ConditionalStore.__new__(conditional_write.ConditionalStore)
+    client._whole, client._root = True, "s3://x"
+    client._store = SimpleNamespace(put=lambda path, data, **options: asked.append(options))
+    assert client.write("a", io.BytesIO(b"x"), num_bytes)
+    pieces = {"chunk_size": 16 << 20, "max_concurrency": 4} if in_pieces else {}
+    assert asked == [{"use_multipart": in_pieces, **pieces}]
+
+
+@pytest.mark.parametrize(("num_bytes", "whole"), [(256 << 10, True), ((256 << 10) + 1, False)])
+def test_a_small_object_is_read_at_its_opening(num_bytes: int, whole: bool) -> None:
+    client = conditional_write.ConditionalStore.__new__(conditional_write.ConditionalStore)
+    client._whole, client._root = True, "s3://x"
+    ranges: list[Any] = []
+
+    def get(path: str, options: dict[str, Any]) -> Any:
+        ranges.append(options["range"])
+        return SimpleNamespace(bytes=lambda: b"data", meta={"size": num_bytes})
+
+    client._store = SimpleNamespace(get=get)
+    assert client.read_small("a") == (b"data" if whole else None)
+    assert ranges == [(0, 256 << 10)]
+
+
+@pytest.mark.parametrize(
+    ("before", "there", "replaced"),
+    [(b"1", b"1", True), (b"0", b"1", False), (b"1", b"9", True), (b"9", b"9", True)],
+)
+def test_a_version_that_was_written_here_is_of_its_own_bytes_alone(
+    before: bytes, there: bytes, replaced: bool
+) -> None:
+    """Our record of b"1" needs no look before; any other bytes are compared with those there."""
+    client = conditional_write.ConditionalStore.__new__(conditional_write.ConditionalStore)
+    client._root, client._obeys, client._probing = "s3://x", True, threading.Lock()
+    client._written = {"a": (b"1", {"e_tag": "ours"})}
+    modes: list[Any] = []
+
+    def put(path: str, data: bytes, *, mode: Any, use_multipart: bool) -> dict[str, str]:
+        modes.append(mode)
+        return {"e_tag": "new"}
+
+    client._store = SimpleNamespace(
+        get=lambda path: SimpleNamespace(bytes=lambda: there, meta={"e_tag": "found"}), put=put
+    )
+    assert client.replace("a", before, b"2") is replaced
+    version = "ours" if before == b"1" else "found"
+    assert modes == [{"e_tag": version}] * replaced

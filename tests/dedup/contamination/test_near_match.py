@@ -18,6 +18,7 @@ from dedup import kernels, words
 from dedup.contamination import near_match, near_score, test_index
 from dedup.contamination.overlap import OverlapConfig
 from dedup.contamination.test_index import TestIndex
+from dedup.words import word_hashes
 from tests.dedup.made import MadeCorpus, Page
 from tests.dedup.test_leaks import leaks, prose
 
@@ -228,3 +229,30 @@ def test_real_prose_holds_no_edited_passage(shared: Path) -> None:
     data = (shared / "prose" / "dev" / "us_gov_18f.jsonl.zst").read_bytes()
     lines = zstandard.ZstdDecompressor().stream_reader(data).read().splitlines()
     assert flagged(index_of(*sets), [json.loads(line)["text"] for line in lines[:300]]) == []
+
+
+@pytest.mark.parametrize("place", [20, 30, 40])
+def test_a_passage_over_the_end_of_a_page_does_not_go_on_in_the_next(place: int) -> None:
+    """Neither page holds enough of it alone, and words of pages follow each other in memory."""
+    generator = random.Random(place)
+    passage = prose(generator, 60).split()
+    index = index_of(TestSet("t", "0", ((" ".join(passage),),)))
+    parts = [" ".join(passage[:place]), " ".join(passage[place:])]
+    changed = [" ".join(["changed", *part.split()[1:]]) for part in parts]
+    pages = [f"{prose(generator, 80)} {changed[0]}", f"{changed[1]} {prose(generator, 80)}"]
+    words = word_hashes(pa.array(pages, pa.large_string()))
+    found = near_match.find_near(words, index.near, CONFIG.near_share)
+    assert found.text.size == 0
+    together = word_hashes(pa.array([" ".join(changed)], pa.large_string()))
+    assert near_match.find_near(together, index.near, CONFIG.near_share).text.tolist() == [0]
+
+
+@pytest.mark.parametrize(("between", "found"), [(0, [0]), (2, [0]), (40, [])])
+def test_halves_that_lie_apart_are_not_one_passage(between: int, found: list[int]) -> None:
+    """Seeds that are shifted by more than a dozen words against each other are counted apart."""
+    generator = random.Random(5)
+    passage = prose(generator, 60).split()
+    index = index_of(TestSet("t", "0", ((" ".join(passage),),)))
+    page = [*passage[:30], *prose(generator, between).split(), *passage[30:]]
+    words = word_hashes(pa.array([" ".join(page)], pa.large_string()))
+    assert near_match.find_near(words, index.near, CONFIG.near_share).text.tolist() == found
