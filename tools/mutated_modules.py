@@ -739,9 +739,12 @@ TESTS = {
         "tests/crawl/rights/test_crawl_rights.py",
     ),
     "webtext/proof/check_proof.py": ("tests/webtext/test_proof.py",),
-    "webtext/upkeep/drop_batch.py": ("tests/webtext/upkeep/test_generations.py",),
+    "webtext/upkeep/drop_batch.py": ("tests/webtext/test_corpus_settings.py",),
     "webtext/upkeep/hooks.py": ("tests/webtext/upkeep/test_refresh.py",),
-    "webtext/upkeep/prune.py": ("tests/webtext/upkeep/test_generations.py",),
+    "webtext/upkeep/prune.py": (
+        "tests/webtext/upkeep/test_generations.py",
+        "tests/webtext/upkeep/test_rebuild.py",
+    ),
     "webtext/upkeep/rebuild.py": ("tests/webtext/upkeep/test_rebuild.py",),
     "webtext/upkeep/refresh.py": (
         "tests/webtext/upkeep/test_refresh.py",

@@ -6,6 +6,7 @@ import json
 import re
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ import webtext
 from clean import run as clean_run
 from clean.config import CleanConfig
 from corpus.config import STAGES, Section, load_config, outside_corpus
-from corpus.errors import ConfigError
+from corpus.errors import ConfigError, InputError
 from corpus.storage.store import open_corpus, open_store
 from corpus.tables.inventory import entries
 from corpus.tables.manifest import read_manifest
@@ -217,6 +218,22 @@ def test_drop_batch_asks_and_removes_all_but_what_is_needed(
     assert drop_batch.main([*where, "2024-01", "--yes"]) == 2
     assert "is part of snapshot '2024-01'" in capsys.readouterr().err
     assert drop_batch.main([*where, "2024-09", "--yes"]) == 2
+
+
+def test_of_several_batches_that_need_one_the_last_is_to_be_dropped_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "c"))
+    monkeypatch.setattr(drop_batch, "_built_on", lambda store, batch: ["y", "z"])
+    with pytest.raises(InputError, match=r"tables of y, z .* drop z first"):
+        drop_batch.refuse_needed(store, "x")
+
+    judged = [SimpleNamespace(batch=name) for name in "wxyz"]
+    monkeypatch.setattr(drop_batch, "batches", lambda store, table: judged)
+    with pytest.raises(InputError, match=r": y, z was .* drop z first"):
+        drop_batch.refuse_needed(store, "x")
+    monkeypatch.setattr(drop_batch, "_built_on", lambda store, batch: [])
+    drop_batch.refuse_needed(store, "z")
 
 
 def test_a_batch_that_later_links_were_made_after_is_not_dropped(

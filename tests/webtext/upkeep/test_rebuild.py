@@ -194,3 +194,7 @@ def test_the_latest_snapshots_are_kept(fates_copy: grown_corpus.Fates) -> None:
     for revision in ("2024-02.9", "2024-02.10"):
         write_snapshot(store, revision, ["2024-01", "2024-02"])
     assert prune.choose(store, [], withdrawn=False, keep=1) == ["2024-01", "2024-02", "2024-02.9"]
+    by_age = ["2024-01", "2024-02", "2024-02.9", "2024-02.10"]
+    for keep, num_pruned in ((0, 4), (3, 1), (4, 0), (5, 0), (99, 0)):
+        chosen = prune.choose(store, [], withdrawn=False, keep=keep)
+        assert chosen == sorted(by_age[:num_pruned])
