@@ -38,7 +38,8 @@ def _body(argv: Sequence[str] | None) -> int:
     )
     args = parser.parse_args(argv)
     config = command.config(ShardsConfig, "shards", args)
-    name = check_name("--snapshot", args.snapshot or args.batch)
+    option = "--snapshot" if args.snapshot else "--batch"
+    name = check_name(option, args.snapshot or args.batch)
 
     with command.open_batch(args, "shards.run", is_small=command.has_few_documents) as opened:
         inputs = ("documents", "verdicts")

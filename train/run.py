@@ -77,6 +77,8 @@ def _main(argv: Sequence[str] | None) -> int:
     )
     args = parser.parse_args(argv)
     check_name("--run", args.run)
+    if args.snapshot:
+        check_name("--snapshot", args.snapshot)
     if args.held_out and args.sweep is not None:
         raise InputError("--sweep holds out tokens of its own; leave --held-out out")
     config = command.config(TrainConfig, "train", args)

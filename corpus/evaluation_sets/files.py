@@ -19,7 +19,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import json
 import logging
 import re
 import tomllib
@@ -47,6 +46,7 @@ from corpus.evaluation_sets.records import (
     strings_of,
     table_rows,
 )
+from corpus.json_values import json_value
 from corpus.tables.parquet import PartFile, unpacked_limit
 from corpus.zstd import ZstdReader
 
@@ -422,7 +422,7 @@ def _records(path: Path, suffix: str | None) -> Iterator[Any]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield json.loads(line)
+                yield json_value(line)
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
 
@@ -455,7 +455,7 @@ def _whole_json(text: str) -> list[Any] | None:
     None for JSON lines.
     """
     try:
-        document = json.loads(text)
+        document = json_value(text)
     except ValueError:
         if text.lstrip().startswith("["):
             raise

@@ -7,7 +7,6 @@ resume key. Sources: the CDX Server APIs of pywb and of the Internet Archive's w
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
@@ -15,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from corpus.errors import RetryableError
+from corpus.json_values import json_value
 from crawl.captures.client import ArchiveClient
 from crawl.captures.index import CaptureIndex, IndexedCapture, Span, parse_timestamp, status_of
 
@@ -102,14 +102,25 @@ class CdxServer(CaptureIndex):
             return [], ""
         if answer.status != 200:
             raise RetryableError(f"{self._api}: status {answer.status} for {url}")
-        return parse_lines(answer.body.decode("utf-8", "replace"))
+        try:
+            return parse_lines(answer.body.decode("utf-8", "replace"))
+        except ValueError as error:
+            raise RetryableError(
+                f"{self._api}: not the answer of an index of captures ({error}) for {url}"
+            ) from error
 
 
 def parse_lines(text: str) -> tuple[list[dict[str, Any]], str]:
-    """(rows by field, resume key or an empty string) of an answer in any of the three forms."""
+    """(rows by field, resume key or an empty string) of an answer in any of the three forms.
+
+    Raises: ValueError if it has another form.
+    """
     text = text.strip()
     if text.startswith("["):
-        return _parse_array(json.loads(text))
+        lists = json_value(text)
+        if not all(isinstance(each, list) and _are_fields(each) for each in lists):
+            raise ValueError("an array of other values than rows of fields")
+        return _parse_array(lists)
 
     rows: list[dict[str, Any]] = []
     lines = text.splitlines()
@@ -123,7 +134,7 @@ def parse_lines(text: str) -> tuple[list[dict[str, Any]], str]:
         if start >= 0:
             # A CDXJ line begins with key and timestamp.
             head = line[:start].split()
-            row = json.loads(line[start:])
+            row = json_value(line[start:])
             if len(head) == 2:
                 row.setdefault("timestamp", head[1])
             rows.append(row)
@@ -133,6 +144,10 @@ def parse_lines(text: str) -> tuple[list[dict[str, Any]], str]:
             rows.append(dict(zip(names, values, strict=False)))
 
     return rows, key
+
+
+def _are_fields(row: list[Any]) -> bool:
+    return all(each is None or isinstance(each, str | int) for each in row)
 
 
 def _parse_array(rows: list[list[str]]) -> tuple[list[dict[str, Any]], str]:

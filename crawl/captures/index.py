@@ -73,7 +73,8 @@ def parse_timestamp(text: str) -> datetime | None:
 def status_of(text: object) -> int | None:
     """The status of a field, or None for `-`."""
     value = str(text or "")
-    return int(value) if value.isascii() and value.isdigit() else None
+    # Python refuses to read thousands of digits, and no size or status has more than these.
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
 
 
 def surt(url: str) -> str:

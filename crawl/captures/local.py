@@ -9,14 +9,15 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 from crawl.captures.cdx_server import capture_of, parse_lines
 from crawl.captures.index import REVISIT, CaptureIndex, IndexedCapture, Span, surt
 from crawl.warc import records, writer
@@ -52,10 +53,13 @@ def _captures(path: Path, *, beside: bool) -> Iterator[IndexedCapture]:
         raise InputError(f"{path}: no such file; name CDXJ, WARC or WACZ files")
 
     if path.name.endswith(_INDEXES):
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace")
-        lines = "\n".join(line for line in text.splitlines() if not line.startswith((" CDX", "!")))
-        for row in parse_lines(lines)[0]:
+        try:
+            rows = _index_rows(path)
+        except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{path}: not an index of captures ({first_line(error)}); expected CDX or CDXJ lines"
+            ) from error
+        for row in rows:
             if (capture := capture_of(row)) is not None:
                 yield capture._replace(file=str(path.parent / capture.file)) if beside else capture
     elif path.suffix == ".wacz":
@@ -67,6 +71,13 @@ def _captures(path: Path, *, beside: bool) -> Iterator[IndexedCapture]:
     else:
         with open(path, "rb") as stream:
             yield from _records(stream, str(path))
+
+
+def _index_rows(path: Path) -> list[dict[str, Any]]:
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace")
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith((" CDX", "!")))
+    return parse_lines(lines)[0]
 
 
 def _records(stream: BinaryIO, file: str) -> Iterator[IndexedCapture]:

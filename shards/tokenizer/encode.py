@@ -8,7 +8,6 @@ knows the vocabulary, and encodes a probe text equally.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.errors import InputError, Interrupted
+from corpus.json_values import json_value
 from corpus.storage.store import Store
 from shards.tokenizer.fast_forms import is_fast_form, token_probes
 from shards.tokenizer.unsettled import unsettled_rows
@@ -234,7 +234,7 @@ def choose_encoder(vocabulary: Vocabulary) -> Encoder:
     except BaseException as error:
         raise InputError(f"tokenizer.json: `tokenizers` cannot load it ({error})") from error
 
-    document = json.loads(vocabulary.encoder_json)
+    document = json_value(vocabulary.encoder_json)
     probes = pa.array([PROBE, f"  {PROBE}", *PROBE.split(" "), *token_probes(document)])
     expected = reference(probes)
     if not is_fast_form(document):
@@ -285,7 +285,7 @@ def parse_tokenizer(data: bytes, end_of_text: str) -> Tokenizer:
     It is kept per process: a worker encodes many parts by the same one, and loading takes seconds.
     """
     try:
-        return Tokenizer(Vocabulary(json.loads(data), TOKENIZER_PATH, end_of_text))
+        return Tokenizer(Vocabulary(json_value(data), TOKENIZER_PATH, end_of_text))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
             f"{TOKENIZER_PATH}: not a tokenizer.json ({type(error).__name__}: {error}); restore "

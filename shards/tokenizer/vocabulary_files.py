@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from corpus.errors import InputError
+from corpus.json_values import json_value
 from shards.tokenizer.byte_spelling import CHAR_OF_BYTE, spell
 from shards.tokenizer.split_rules import SPLIT_RULES
 from shards.tokenizer.vocabulary import (
@@ -92,7 +92,7 @@ def load(source: str, *, split_rule: str = "", end_of_text: str = "") -> Vocabul
                 "tokenizer.json names its own rule; leave it empty"
             )
 
-        return Vocabulary(json.loads(data), str(path), end_of_text or END_OF_TEXT)
+        return Vocabulary(json_value(data), str(path), end_of_text or END_OF_TEXT)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(
             f"tokenizer source {path}: not readable as tokenizer.json, vocab.bpe, merges.txt or "
@@ -138,7 +138,7 @@ def _from_merge_files(path: Path, split_rule: str, end_of_text: str) -> Vocabula
         found = from_merges(merges)
         vocab, special = dict(found.token_ids), {END_OF_TEXT: found.end_of_text}
     else:
-        vocab = json.loads(ids_path.read_bytes())
+        vocab = json_value(ids_path.read_bytes())
         special = _special_tokens(vocab, merges, str(ids_path))
 
     pairs = ((spell(left), spell(right)) for left, right in merges)

@@ -20,7 +20,11 @@ with atheris.instrument_imports(
     include=[
         "corpus",
         "shards",
+        "crawl.warc",
         "train.checkpoints",
+        "train.gpt2",
+        "webtext.import_documents",
+        "webtext.inspection",
         "webtext.settings",
         "webtext.reports",
         "webtext.publish",

@@ -11,16 +11,21 @@ import contextlib
 import json
 import os
 import random
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from safetensors.torch import save_file
 from xxhash import xxh3_128_hexdigest
 
 from corpus.config import STAGES, load_config
-from corpus.errors import WebtextError
+from corpus.errors import InputError, WebtextError
 from corpus.evaluation_sets.files import find_testsets, load_testset
 from corpus.run.command import corpus_settings
 from corpus.snapshots import file_lists
@@ -31,15 +36,20 @@ from corpus.tables import generations
 from corpus.tables.manifest import find_manifest_in
 from corpus.tables.parquet import iter_tables, row_in_file
 from corpus.tables.takedown_list import Takedown, load_forgotten, write_takedown
+from crawl.warc.archives import read_captures
 from shards.tokenizer.encode import load_tokenizer
-from tests.support import hostile_corpus
+from tests.support import foreign_warc, hostile_corpus
 from train.checkpoints import load
 from train.checkpoints.checkpoint import Checkpoints, check_model_shape, load_weights
 from train.checkpoints.run_folder import RunFolder
 from train.config import RuntimeConfig
+from train.gpt2.hf_config import hf_config
+from train.gpt2.huggingface import check_tokenizer, hf_weights, read_hf, read_hf_shape
 from train.gpt2.model import GPT2
 from train.gpt2.shape import Shape
 from train.machine.distributed import join_world
+from webtext import import_documents
+from webtext.inspection.query import query
 from webtext.publish import facts
 from webtext.reports import html, removals
 from webtext.settings import settings_model
@@ -93,7 +103,25 @@ def prepare(root: Path) -> None:
     lines = [{"step": step, "loss": 9.0 / step, "val_loss": 9.5 / step} for step in (1, 2, 3)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     store.write_bytes("runs/r/metrics.jsonl", text.encode())
+    _prepare_foreign(root)
     (root / "set.jsonl").write_text('{"text": "some words of a set"}\n{"text": "more of them"}\n')
+
+
+def _prepare_foreign(root: Path) -> None:
+    """Files that commands read beside a corpus: an archive, test sets, a Hugging Face folder."""
+    html = {"Content-Type": "text/html"}
+    pages = [(f"http://a.test/{n}", "200 OK", b"<p>Some words</p>", html) for n in range(2)]
+    (root / "foreign.warc.gz").write_bytes(foreign_warc.archive(pages, compressed=True))
+    rows = [{"text": "some words", "url": "http://a.test/", "id": 1, "date": "2024-01-01"}] * 3
+    pq.write_table(pa.Table.from_pylist(rows), root / "set.parquet")
+    (root / "rows").mkdir()
+    (root / "rows/import.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    vocabulary = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}
+    (root / "hf").mkdir()
+    (root / "hf/config.json").write_text(json.dumps(hf_config(SHAPE, 0)))
+    (root / "hf/tokenizer.json").write_text(json.dumps(vocabulary))
+    save_file(hf_weights(GPT2(SHAPE)), root / "hf/model.safetensors", metadata={"format": "pt"})
 
 
 def _manifest(store: Store, path: Path) -> None:
@@ -165,6 +193,57 @@ def _rows(store: Store, path: Path) -> None:
         row_in_file(store, key, "8" * 32)
 
 
+def _query(store: Store, path: Path) -> None:
+    table = path.relative_to(store.root).parts[0]
+    for sql in (
+        f"SELECT * FROM {table} LIMIT 20",
+        f"SELECT url, length(text), score FROM {table} WHERE doc_id > '4' AND language_score > 0.1 ORDER BY ALL",
+        f"SELECT language, count(*), max(fetched_at) FROM {table} WHERE batch = '{BATCH}' GROUP BY ALL",
+    ):
+        try:
+            query(store, sql).to_pylist()
+        except InputError as error:
+            # The statement is right: a damaged part is named, by our reader and not by DuckDB.
+            if str(path) not in str(error):
+                raise AssertionError(f"another error than of the part: {error}") from error
+
+
+def _tokenizer(store: Store, path: Path) -> None:
+    tokenizer = load_tokenizer(store)
+    tokenizer.encode("Some words, and 3 more: \u00e9\u4e2d.")
+
+
+def _warc(store: Store, path: Path) -> None:
+    with path.open("rb") as stream:
+        for capture in read_captures(stream, Counter()):
+            assert capture.record
+
+
+def _imported(store: Store, path: Path) -> None:
+    columns = import_documents.Columns("text", "url", "id", "date")
+    with tempfile.TemporaryDirectory() as folder:
+        is_parquet = path.suffix == ".parquet"
+        import_documents._write_warc(str(path), columns, is_parquet, Path(folder), 0)
+
+
+def _parquet_set(store: Store, path: Path) -> None:
+    _testset(store, path)
+    _imported(store, path)
+
+
+def _json_set(store: Store, path: Path) -> None:
+    _imported(store, path)
+    _testset(store, path)
+
+
+def _hugging_face(store: Store, path: Path) -> None:
+    ours = store.read_bytes("tokenizer/tokenizer.json")
+    with contextlib.suppress(WebtextError):
+        check_tokenizer(path.parent, ours)
+    read_hf_shape(path.parent)
+    read_hf(path.parent)
+
+
 TARGETS: Mapping[str, Target] = {
     "corpus": Target("corpus.json", lambda store, path: open_corpus(store.root)),
     "manifest": Target("tokens/2024-01/_manifest.json", _manifest),
@@ -193,6 +272,14 @@ TARGETS: Mapping[str, Target] = {
     "documents": Target("documents/2024-01/*.parquet", _rows, is_json=False),
     "testset": Target("set.jsonl", _testset, is_json=False),
     "settings": Target("webtext.toml", _settings, is_json=False),
+    "query": Target("documents/2024-01/*.parquet", _query, is_json=False),
+    "tokenizer_json": Target("tokenizer/tokenizer.json", _tokenizer),
+    "warc": Target("foreign.warc.gz", _warc, is_json=False),
+    "parquet_set": Target("set.parquet", _parquet_set, is_json=False),
+    "json_import": Target("rows/import.jsonl", _json_set, is_json=False),
+    "hf_config": Target("hf/config.json", _hugging_face),
+    "hf_tokenizer": Target("hf/tokenizer.json", _hugging_face),
+    "hf_weights": Target("hf/model.safetensors", _hugging_face, is_json=False),
 }
 
 

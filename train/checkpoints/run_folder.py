@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from corpus.errors import InputError, SchemaError
+from corpus.json_values import json_value
 from corpus.storage.store import Store, check_name
 
 log = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ class RunFolder:
         self.store.write_bytes(path, "".join(f"{line}\n" for line in self._lines).encode())
         self._file = self.store.local_path(path)
         self._boards = boards
-        lines = [json.loads(line) for line in self._lines]
+        lines = [json_value(line) for line in self._lines]
         for board in boards:
             board.begin(lines)
 
@@ -319,7 +320,7 @@ def only_length_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> bo
 def _parsed(line: bytes) -> dict[str, Any] | None:
     """Parse a metrics line; None if a kill cut it short, it is damaged, or it has no step."""
     try:
-        values = json.loads(line.decode())
+        values = json_value(line.decode())
     except ValueError:
         return None
     return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

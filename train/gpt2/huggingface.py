@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from corpus.errors import InputError
+from corpus.json_values import json_value
 from corpus.printable import printable
 from corpus.storage.store import Store
 from shards.tokenizer.encode import load_tokenizer
@@ -167,7 +168,7 @@ def write_hf(loaded: LoadedModel, tokenizer_json: bytes, folder: Path, *, card: 
     shape = loaded.model.shape
     # A corpus may have another token at the end of a document: a name that the vocabulary lacks
     # would become a new token there, with an id beyond the embedding.
-    names = {index: name for name, index in _token_ids(json.loads(tokenizer_json)).items()}
+    names = {index: name for name, index in _token_ids(json_value(tokenizer_json)).items()}
     end = names.get(loaded.end_of_text, END_OF_TEXT)
     token = {"bos_token": end, "eos_token": end, "unk_token": end}
     tokenizer_config = {
@@ -283,7 +284,7 @@ def check_tokenizer(folder: Path, ours: bytes) -> None:
     if theirs is None:
         return
 
-    mine = _token_ids(json.loads(ours))
+    mine = _token_ids(json_value(ours))
     different = next(
         (token for token in sorted({*theirs, *mine}) if theirs.get(token) != mine.get(token)), None
     )
@@ -303,7 +304,7 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
         return None
 
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json_value(path.read_text("utf-8"))
         return _token_ids(document) if path.name == TOKENIZER else {**document}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = _shown(repr(error))

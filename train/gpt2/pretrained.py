@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from corpus.errors import InputError
+from corpus.json_values import json_value
 from corpus.printable import printable
 from corpus.tables.manifest import fingerprint
 from train.checkpoints.load import LoadedModel
@@ -60,7 +60,7 @@ def _end_of_text(tokenizer: Tokenizer, folder: Path) -> int | None:
     if found is not None:
         return found
 
-    named = json.loads((folder / CONFIG).read_text("utf-8-sig")).get("eos_token_id")
+    named = json_value((folder / CONFIG).read_text("utf-8-sig")).get("eos_token_id")
     if type(named) is not int or not 0 <= named < 1 << 31:
         return None
     return named if tokenizer.id_to_token(named) is not None else None

@@ -21,7 +21,7 @@ from corpus.errors import SchemaError
 from corpus.run import command
 from corpus.snapshots.snapshot import SPLITS, Snapshot, TokenFile, read_snapshot
 from corpus.snapshots.snapshot_remarks import warn_of_remarks
-from corpus.storage.store import Store, open_corpus, table_dir
+from corpus.storage.store import Store, check_name, open_corpus, table_dir
 from corpus.tables.manifest import find_manifest
 from corpus.tables.parquet import iter_tables, read_file
 from corpus.tables.takedown_list import load_forgotten
@@ -60,6 +60,8 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("new", metavar="NEW", help="another one")
     args = parser.parse_args(argv)
     store = open_corpus(args.corpus)
+    check_name("OLD", args.old)
+    check_name("NEW", args.new)
     found = compare(store, args.old, args.new)
     print(render(found))
     for name in (args.old, args.new):

@@ -20,12 +20,13 @@ import json
 import logging
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from numbers import Number
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from corpus.errors import InputError, first_line
 from corpus.printable import printable, spreadsheet_cell
@@ -35,12 +36,15 @@ from corpus.tables.manifest import EXTRA_TABLES, Manifest, batches
 from corpus.tables.parquet import open_file
 from corpus.tables.schemas import TABLES
 from corpus.tables.staleness import stale_among
+from webtext.inspection.part_scan import PartDataset, ScannedPart, part_dataset
 
 log = logging.getLogger(__name__)
 
 # Rows shown as a table; --json and --csv give all.
 MAX_ROWS = 1000
 MAX_CELL_CHARS = 80
+# Rows of a result that are held at once.
+PIECE_ROWS = 10_000
 
 # Settings of DuckDB limiting a statement to the registered views.
 CLOSED = {
@@ -59,23 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     store = open_corpus(args.corpus)
-    result = query(store, args.sql, allow_files=args.allow_files)
-
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
 
-    if args.json:
-        for row in _rows(result):
-            print(json.dumps(row, default=_as_word, ensure_ascii=on_terminal))
-    elif args.csv or args.csv_safe:
-        writer = csv.writer(sys.stdout)
-        for values in itertools.chain(
-            [result.column_names], (row.values() for row in _rows(result))
-        ):
-            writer.writerow(
-                _csv_cell(value, safe=args.csv_safe, on_terminal=on_terminal) for value in values
-            )
-    else:
-        print(as_text(result))
+    with opened(store, args.sql, allow_files=args.allow_files) as (schema, tables):
+        if args.json:
+            for row in _rows(tables):
+                print(json.dumps(row, default=_as_word, ensure_ascii=on_terminal))
+        elif args.csv or args.csv_safe:
+            writer = csv.writer(sys.stdout)
+            for values in itertools.chain([schema.names], (row.values() for row in _rows(tables))):
+                writer.writerow(
+                    _csv_cell(value, safe=args.csv_safe, on_terminal=on_terminal)
+                    for value in values
+                )
+        else:
+            print(as_text(schema, tables))
 
     return 0
 
@@ -85,41 +87,71 @@ def query(store: Store, sql: str, *, allow_files: bool = False) -> pa.Table:
 
     Raises: InputError if DuckDB refuses it or is not installed.
     """
+    with opened(store, sql, allow_files=allow_files) as (schema, tables):
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+
+@contextmanager
+def opened(
+    store: Store, sql: str, *, allow_files: bool = False
+) -> Iterator[tuple[pa.Schema, Iterator[pa.Table]]]:
+    """Run a statement and yield its columns and its rows in pieces. Raises: as `query`.
+
+    Rows are made while they are read, so that a large result takes little memory.
+    """
     try:
         import duckdb
     except ImportError as error:
         raise InputError("webtext query needs DuckDB; pip install webtext[query]") from error
 
-    config = {"python_enable_replacements": False, **({} if allow_files else CLOSED)}
-    connection = duckdb.connect(config=config)
-    connection.execute("SET TimeZone = 'UTC'")
-    # Later SET statements cannot open what is closed.
-    connection.execute("SET lock_configuration = true")
     known = views(store)
     _warn_of_stale(store, sql, known)
-    for name, dataset in known.items():
-        connection.register(name, dataset)
 
-    try:
-        relation = connection.sql(sql)
-        result = relation.to_arrow_table() if relation is not None else pa.table({})
-        return result.rename_columns(_distinct(result.column_names))
-    except duckdb.PermissionException as error:
-        raise InputError(
-            f"{first_line(error)}; a statement sees the corpus' tables only, "
-            "--allow-files lets it read and write files and load extensions"
-        ) from error
-    except (duckdb.Error, pa.ArrowException) as error:
-        raise InputError(
-            f"{first_line(error)}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
-        ) from error
-    finally:
-        connection.close()
+    with ExitStack() as stack:
+        # Sorts and joins beyond DuckDB's memory go to files, which would be left in the user's
+        # folder.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="webtext-query-"))
+        config = {
+            "python_enable_replacements": False,
+            "temp_directory": scratch,
+            **({} if allow_files else CLOSED),
+        }
+        connection = stack.enter_context(closing(duckdb.connect(config=config)))
+        connection.execute("SET TimeZone = 'UTC'")
+        # Later SET statements cannot open what is closed.
+        connection.execute("SET lock_configuration = true")
+        for name, dataset in known.items():
+            connection.register(name, dataset)
+
+        try:
+            relation = connection.sql(sql)
+            if relation is None:
+                yield pa.schema([]), iter(())
+                return
+            reader = relation.to_arrow_reader(PIECE_ROWS)
+            names = _distinct(reader.schema.names)
+            schema = pa.schema(
+                [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+            )
+            yield schema, (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
+        except duckdb.PermissionException as error:
+            raise InputError(
+                f"{first_line(error)}; a statement sees the corpus' tables only, "
+                "--allow-files lets it read and write files and load extensions"
+            ) from error
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            for failure in (each for dataset in known.values() for each in dataset.failures):
+                raise failure from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise InputError(
+                f"{first_line(error)}; tables here: {', '.join(known) or 'none, no batch is committed yet'}"
+            ) from error
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
+def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, Any]]:
+    for table in tables:
+        yield from table.to_pylist()
 
 
 def _warn_of_stale(store: Store, sql: str, known: Iterable[str]) -> None:
@@ -148,7 +180,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-def views(store: Store) -> dict[str, Any]:
+def views(store: Store) -> dict[str, PartDataset]:
     """A dataset per table with a committed batch."""
     found = {}
     for table in (*TABLES, *EXTRA_TABLES):
@@ -158,46 +190,40 @@ def views(store: Store) -> dict[str, Any]:
     return found
 
 
-def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> Any:
+def _dataset(store: Store, table: str, manifests: Sequence[Manifest]) -> PartDataset:
     """The parts of all batches as one dataset, with columns for batch and part."""
-    paths, places = [], []
     with_split = table in ("spans", "tokens")
+    parts = []
     for manifest in manifests:
         for part in manifest.parts:
-            paths.append(store.full_path(f"{table_dir(table, manifest.batch)}/{part.file}"))
-            place = ds.field("batch") == manifest.batch
-            places.append(
-                place & (ds.field("split") == part.file.partition("/")[0]) if with_split else place
-            )
+            place = {"batch": manifest.batch}
+            if with_split:
+                place["split"] = part.file.partition("/")[0]
+            parts.append(ScannedPart(f"{table_dir(table, manifest.batch)}/{part.file}", place))
 
-    first = f"{table_dir(table, manifests[0].batch)}/{manifests[0].parts[0].file}"
-    with open_file(store, first) as file:
+    with open_file(store, parts[0].path) as file:
         # Later columns are null for files of earlier versions.
         schema = file.schema_arrow.remove_metadata()
 
-    for name in ("batch", "split") if with_split else ("batch",):
+    for name in parts[0].place:
         schema = schema.append(pa.field(name, pa.string()))
-    return ds.FileSystemDataset.from_paths(
-        paths,
-        schema=schema,
-        format=ds.ParquetFileFormat(),
-        filesystem=store.filesystem,
-        partitions=places,
-    )
+    return part_dataset(store, schema, parts)
 
 
-def as_text(table: pa.Table) -> str:
-    """Rows in aligned columns."""
-    shown = [
-        [_cell(value) for value in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()
-    ]
-    names = [_cell(name) for name in table.column_names]
+def as_text(schema: pa.Schema, tables: Iterable[pa.Table]) -> str:
+    """Rows in aligned columns, the first `MAX_ROWS` of them."""
+    shown: list[list[str]] = []
+    num_rows = 0
+    for table in tables:
+        wanted = table.slice(0, max(0, MAX_ROWS - num_rows))
+        shown += [[_cell(value) for value in row.values()] for row in wanted.to_pylist()]
+        num_rows += table.num_rows
+
+    names = [_cell(name) for name in schema.names]
     widths = [
         max([len(name), *(len(row[column]) for row in shown)]) for column, name in enumerate(names)
     ]
-    numeric = [
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in table.schema.types
-    ]
+    numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in schema.types]
     lines = [
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
@@ -205,8 +231,8 @@ def as_text(table: pa.Table) -> str:
         ).rstrip()
         for row in [names, ["-" * width for width in widths], *shown]
     ]
-    if table.num_rows > MAX_ROWS:
-        lines.append(f"... {table.num_rows:,} rows; --json or --csv for all")
+    if num_rows > MAX_ROWS:
+        lines.append(f"... {num_rows:,} rows; --json or --csv for all")
 
     return "\n".join(lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.json_values import json_value
 from shards.export import LLMC_FORMATS, LLMC_HEADER
 from shards.export_formats import LITDATA_DTYPES, MEGATRON_DTYPES, MEGATRON_MAGIC
 
@@ -69,14 +69,14 @@ def _datatrove(path: Path, data: bytes) -> np.ndarray:
 
 
 def _litdata(path: Path, data: bytes) -> np.ndarray:
-    described = json.loads(path.with_name("index.json").read_bytes())["config"]["data_format"][0]
+    described = json_value(path.with_name("index.json").read_bytes())["config"]["data_format"][0]
     code = int(described.rpartition(":")[2])
     width = next(width for width, known in LITDATA_DTYPES.items() if known == code)
     return _items(data, f"<u{width}")
 
 
 def _mds(path: Path, data: bytes) -> np.ndarray:
-    described = json.loads(path.with_name("index.json").read_bytes())["shards"][0]
+    described = json_value(path.with_name("index.json").read_bytes())["shards"][0]
     return _items(data, np.dtype(described["column_encodings"][0].split(":")[1]).newbyteorder("<"))
 
 

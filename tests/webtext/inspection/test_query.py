@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from corpus.errors import SchemaError
 from corpus.storage.store import open_corpus
+from corpus.tables import parquet
 from corpus.tables.manifest import read_manifest
 from corpus.tables.parquet import read_table
 from tests.support import grown_corpus
@@ -192,3 +198,132 @@ def test_bytes_are_hex_digits_in_every_form(
         assert query.main(["--corpus", root, "SELECT '\\xAA\\x0b'::BLOB AS x", *form]) == 0
         shown.append(capsys.readouterr().out.splitlines()[-1])
     assert shown == ["aa0b", "aa0b", "aa0b", '{"x": "aa0b"}']
+
+
+def replace_documents(root: Path, change: Callable[[pa.Table], pa.Table], **options: Any) -> Path:
+    """Write the first part of `documents` again."""
+    part = next(
+        path
+        for path in sorted((root / "documents/2024-01").glob("*.parquet"))
+        if pq.read_metadata(path).num_rows > 1
+    )
+    pq.write_table(change(pq.read_table(part)), part, **options)
+    return part
+
+
+def with_texts(rows: pa.Table, texts: pa.Array) -> pa.Table:
+    """The table with other texts."""
+    place = rows.column_names.index("text")
+    return rows.set_column(place, pa.field("text", texts.type), texts)
+
+
+def assert_refused(root: Path, part: Path, sql: str, fault: str) -> None:
+    """The statement ends with one line of our reader."""
+    with pytest.raises(SchemaError, match=fault) as caught:
+        query.query(open_corpus(str(root)), sql)
+    assert str(caught.value).startswith(str(part))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_part_that_unpacks_to_gigabytes_is_refused(
+    fates_copy: grown_corpus.Fates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's scanner held 6 GB for a part of 13 KB."""
+    monkeypatch.setattr(parquet, "MAX_UNPACKED_BYTES", 1 << 20)
+    root = Path(fates_copy.root)
+
+    def bomb(rows: pa.Table) -> pa.Table:
+        indices = pa.array([0] * rows.num_rows, pa.int32())
+        text = pa.DictionaryArray.from_arrays(indices, pa.array(["x" * (1 << 19)]))
+        return with_texts(rows, text)
+
+    part = replace_documents(root, bomb, store_schema=False)
+    assert part.stat().st_size < 1 << 16
+    for sql in ("SELECT sum(length(text)) FROM documents", "SELECT * FROM documents LIMIT 1"):
+        assert_refused(root, part, sql, "unpacks to more than .* the limit is 1,048,576")
+
+
+def test_faults_of_a_part_are_found_before_duckdb_sees_them(
+    fates_copy: grown_corpus.Fates,
+) -> None:
+    root = Path(fates_copy.root)
+    sql = "SELECT max(text) FROM documents"
+
+    broken = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    part = replace_documents(root, lambda rows: with_texts(rows, pa.concat_arrays([broken] * rows.num_rows)))  # fmt: skip
+    assert_refused(root, part, sql, "damaged Parquet .*UTF8")
+
+    replace_documents(root, lambda rows: with_texts(rows, pa.array(range(rows.num_rows))))
+    assert_refused(root, part, sql, r"column 'text' \(int64\), expected 'text' \(string\)")
+
+    part.write_bytes(part.read_bytes()[:-40] + b"\0" * 40)
+    assert_refused(root, part, sql, "damaged Parquet")
+
+    part.unlink()
+    assert_refused(root, part, sql, "the manifest names this part and it is missing")
+
+
+def opened_parts(
+    root: str, sql: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Row groups that a statement decodes, and its rows."""
+    decoded = []
+    original = parquet.PartFile.read_row_group
+
+    def watch(self: parquet.PartFile, index: int, columns: Any = None) -> pa.Table:
+        decoded.append(f"{self._where}: {','.join(columns)}")
+        return original(self, index, columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet.PartFile, "read_row_group", watch)
+        rows = query.query(open_corpus(root), sql).to_pylist()
+    return decoded, rows
+
+
+def test_filters_spare_files_row_groups_and_columns(
+    fates: grown_corpus.Fates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = read_table(fates.store, "documents", "2024-01").to_pylist()
+    one = documents[0]
+    sql = f"SELECT url FROM documents WHERE doc_id = '{one['doc_id']}' AND batch = '2024-01'"
+    decoded, rows = opened_parts(fates.root, sql, monkeypatch)
+    assert rows == [{"url": one["url"]}]
+    assert len(decoded) == 1
+    assert "documents/2024-01" in decoded[0]
+    assert "text" not in decoded[0]
+
+    sql = "SELECT url FROM documents WHERE batch = 'none' AND score > 3"
+    assert opened_parts(fates.root, sql, monkeypatch) == ([], [])
+
+    best = f"SELECT url FROM documents WHERE score >= {one['score']} ORDER BY url"
+    decoded, rows = opened_parts(fates.root, best, monkeypatch)
+    every = [*documents, *read_table(fates.store, "documents", "2024-02").to_pylist()]
+    wanted = sorted(each["url"] for each in every if each["score"] >= one["score"])
+    assert [each["url"] for each in rows] == wanted
+    assert all("text" not in each and "score" in each for each in decoded)
+
+
+def test_a_long_result_is_counted_and_not_held(
+    fates: grown_corpus.Fates, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "SELECT range AS n FROM range(25_000)"
+    with query.opened(fates.store, sql) as (_, tables):
+        assert max(table.num_rows for table in tables) <= query.PIECE_ROWS
+    assert query.main(["--corpus", fates.root, sql]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + query.MAX_ROWS + 1
+    assert lines[-1] == "... 25,000 rows; --json or --csv for all"
+    assert query.main(["--corpus", fates.root, sql, "--csv"]) == 0
+    assert capsys.readouterr().out.split() == ["n", *map(str, range(25_000))]
+
+
+def test_sorts_beyond_memory_leave_nothing_in_the_users_folder(
+    fates: grown_corpus.Fates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (row,) = query.query(
+        fates.store, "SELECT current_setting('temp_directory') AS folder"
+    ).to_pylist()
+    assert "webtext-query-" in row["folder"]
+    assert not Path(row["folder"]).exists()
+    assert list(tmp_path.iterdir()) == []

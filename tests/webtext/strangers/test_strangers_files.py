@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from corpus.tables.segments import is_segment
 from crawl.warc import records
 from dedup import index
 from shards import excise
+from shards import run as shards_run
 from tests.support import grown_corpus
 from tests.support.hostile_corpus import redigest
+from train import run as train_run
+from webtext.inspection import diff
 from webtext.takedown import batch, leftovers
 from webtext.takedown import command as forget
 from webtext.upkeep import prune
@@ -306,3 +309,26 @@ def test_the_shard_with_all_records_of_a_page(
 def test_a_wrong_name_of_a_snapshot_names_the_option(root: Path, name: str) -> None:
     with pytest.raises(InputError, match="--snapshot"):
         read_snapshot(open_store(str(root)), name)
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "option"),
+    [
+        (shards_run.main, ["--batch", "../x"], "--batch"),
+        (shards_run.main, ["--batch", "b", "--snapshot", "../x"], "--snapshot"),
+        (train_run.main, ["--snapshot", "../x", "--run", "r"], "--snapshot"),
+        (train_run.main, ["--snapshot", "s", "--run", "../x"], "--run"),
+        (diff.main, ["../x", "2024-01"], "OLD"),
+        (diff.main, ["2024-01", "../x"], "NEW"),
+    ],
+)
+def test_a_wrong_name_names_the_word_that_was_given(
+    fates: grown_corpus.Fates,
+    main: Callable[[list[str]], int],
+    words: list[str],
+    option: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--corpus", fates.root, *words]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert line.startswith(f"error: {option} '../x': use letters")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corpus.evaluation_sets import childrens_book
+from corpus.json_values import json_value
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World
 from train.scores.logprobs import Scored, ScoringRequest, score
@@ -200,7 +201,7 @@ def read_hellaswag(data: bytes, loaded: LoadedModel, options: Options) -> list[A
     """Contexts with four endings, a line of JSON each, cleaned as lm-evaluation-harness does."""
     entries = []
     for line in lines(data):
-        fields = json.loads(line)
+        fields = json_value(line)
         context = _clean(
             f"{fields['activity_label']}: {fields['ctx_a']} {fields['ctx_b'].capitalize()}"
         )

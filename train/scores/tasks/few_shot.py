@@ -9,7 +9,6 @@ is the most probable one.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, TypeVar
 
+from corpus.json_values import json_value
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World
 from train.scores.core_tasks import TASKS, FewShotTask
@@ -83,7 +83,7 @@ def read_rows(data: bytes, parse: Callable[[Mapping[str, Any]], T]) -> list[T]:
     found = []
     for number, line in enumerate(lines(data), 1):
         try:
-            found.append(parse(json.loads(line)))
+            found.append(parse(json_value(line)))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError(f"line {number}: {type(error).__name__}: {error}") from error
     return found

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from corpus.errors import InputError
+from corpus.json_values import json_value
 from train.checkpoints.load import LoadedModel
 from train.gpt2.sampling import Sampling, continue_prompts
 from train.machine.distributed import World
@@ -148,7 +149,7 @@ def best_f1(answer: str, references: Sequence[str]) -> float:
 def read_coqa(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """(prompt, references) per turn of every conversation."""
     entries = []
-    for story in json.loads(data)["data"]:
+    for story in json_value(data)["data"]:
         others = list(story.get("additional_answers", {}).values())
         said = story["story"].strip()
         for turn, (question, answer) in enumerate(

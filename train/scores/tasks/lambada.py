@@ -9,10 +9,10 @@ the mean of -log P(last word).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from corpus.json_values import json_value
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World
 from train.scores.logprobs import ScoringRequest, score
@@ -31,7 +31,7 @@ STOP_WORDS = frozenset(
 
 def read(data: bytes, loaded: LoadedModel, options: Options) -> list[Any]:
     """Passages, `text` of each line. Raises: ValueError for a line without a text of two words."""
-    passages = [json.loads(line)["text"] for line in lines(data)]
+    passages = [json_value(line)["text"] for line in lines(data)]
     if not all(" " in text.strip() for text in passages):
         raise ValueError("a passage of less than two words")
     return passages
