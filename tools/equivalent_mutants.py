@@ -790,4 +790,22 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "31",
         "32",
     ): "The place begins with the magic bytes of gzip, so gzip is recognised as well.",
+    (
+        "crawl/links/select.py",
+        "if len(pending) >= BATCH_ROWS:",
+        "len(pending) >= BATCH_ROWS",
+        "len(pending) > BATCH_ROWS",
+    ): "The size of a batch changes the time alone: row groups are cut anew.",
+    (
+        "crawl/links/select.py",
+        "BATCH_ROWS = 8_000",
+        "8000",
+        "8001",
+    ): "The size of a batch changes the time alone: row groups are cut anew.",
+    (
+        "crawl/fetch/network/wire.py",
+        "_CONTROL = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])",
+        "10",
+        "11",
+    ): "No field has a line feed: lines end there.",
 }

@@ -233,6 +233,7 @@ TESTS = {
     "crawl/fetch/permission/robots.py": (
         "tests/crawl/test_borders.py",
         "tests/crawl/fetch/permission/test_robots.py",
+        "tests/crawl/fetch/test_answers.py",
     ),
     "crawl/warc/body.py": (
         "tests/crawl/test_borders.py",
