@@ -449,6 +449,24 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "len(slices) >= 1",
     ): "A single slice put together with no other is itself.",
     (
+        "dedup/contamination/overlap.py",
+        "__test__ = False",
+        "False",
+        "True",
+    ): "Tells pytest alone that the class is no test.",
+    (
+        "dedup/contamination/test_index.py",
+        "__test__ = False",
+        "False",
+        "True",
+    ): "Tells pytest alone that the class is no test.",
+    (
+        "dedup/contamination/overlap.py",
+        "FILTER_BITS_PER_PREFIX = 16",
+        "16",
+        "17",
+    ): "The size of a filter before an exact search changes time and memory alone.",
+    (
         "dedup/words.py",
         "SLICE_BYTES = 16 << 20",
         "20",
