@@ -826,4 +826,22 @@ EQUIVALENT: dict[tuple[str, str, str, str], str] = {
         "10",
         "11",
     ): "No field has a line feed: lines end there.",
+    (
+        "clean/soft_failures/words.py",
+        "if position < size:",
+        "position < size",
+        "position <= size",
+    ): "The text is whole UTF-8 with a space behind, so such a character is never cut.",
+    (
+        "train/checkpoints/checkpoint.py",
+        "shutil.copyfileobj(source, target, 1 << 22)",
+        "1 << 22",
+        "1 >> 22",
+    ): "The size of a copied piece changes the time alone; for 0 shutil has a size of its own.",
+    (
+        "train/machine/peaks.py",
+        "best = 0.0",
+        "0.0",
+        "1.0",
+    ): "Any product is faster than one operation a second.",
 }

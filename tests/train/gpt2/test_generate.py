@@ -97,3 +97,12 @@ def test_a_prompt_is_utf8_text(code: int, is_text: bool) -> None:
     else:
         with pytest.raises(InputError, match="expected UTF-8 text"):
             generate._prompts(args)
+
+
+def test_texts_written_together_are_not_printed_while_they_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printer = generate.Printer([], lambda tokens: "a text")
+    assert not printer.take([])
+    assert capsys.readouterr().out == ""
+    assert printer.finish() == "a text"

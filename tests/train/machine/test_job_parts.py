@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from corpus.errors import InputError
 from shards.stream.blocks import BlockStream
 from tests.train import fakes
 from train import job
+from train.checkpoints.checkpoint import PendingSave
 from train.config import RuntimeConfig
 from train.gpt2.sampling import Sampling
 from train.loop import Trainer
@@ -322,3 +324,16 @@ def test_an_evaluation_that_fails_does_not_end_a_run_of_one_process(tmp_path: Pa
     summary = trainer.run()
     assert summary["steps"] == 2
     assert summary["failures"] == {"evaluation": 2}
+
+
+def test_a_save_has_failed_once_its_writer_has() -> None:
+    written: Future[Any] = Future()
+    pending = PendingSave(cast(Any, None), 5, cast(Any, None), written, is_main=True)
+    assert not pending.failed()
+    written.set_result("committed")
+    assert not pending.failed()
+
+    written = Future()
+    pending = PendingSave(cast(Any, None), 5, cast(Any, None), written, is_main=True)
+    written.set_exception(OSError("no space"))
+    assert pending.failed()

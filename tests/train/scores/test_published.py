@@ -111,6 +111,7 @@ def test_the_test_split_is_the_last_five_million_bytes(monkeypatch: pytest.Monke
     monkeypatch.setattr(language, "entries_of", lambda texts, *_: seen.extend(texts))
     language.read_bytes(b"a" * 1000 + b"b" * 5_000_000, None, Options())  # type: ignore[arg-type]
     assert [(text.num_bytes, set(text.text)) for text in seen] == [(5_000_000, {"b"})]
+    assert seen[0].num_exceptions == 0, "no line of it is written otherwise"
 
 
 def test_defaults_of_scores_and_samples() -> None:
