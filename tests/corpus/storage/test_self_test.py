@@ -48,12 +48,12 @@ def test_a_sound_store_passes_and_nothing_stays_in_it(tmp_path: Path) -> None:
     assert store.files("", recursive=True, leftovers=True) == []
 
 
-_real_files = LocalStore._files
 _real_range = LocalStore._read_range
 
 
 def _late(self: LocalStore, folder: str, recursive: bool) -> list[tuple[str, int]]:
-    return _real_files(self, folder, recursive)[:2]
+    """Nothing yet, in whatever order files were written."""
+    return []
 
 
 def _stale(self: LocalStore, folder: str, recursive: bool) -> list[tuple[str, int]]:
