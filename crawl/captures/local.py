@@ -7,13 +7,12 @@ files beside it, or below the folder given for records.
 from __future__ import annotations
 
 import gzip
-import io
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -26,18 +25,46 @@ from crawl.warc.archives import http_response
 _INDEXES: Final = (".cdxj", ".cdx", ".cdxj.gz", ".cdx.gz")
 # Parts of the name of a record inside a WACZ.
 INSIDE: Final = "!"
+# Lines of an index parsed at a time, and the most that one line or an answer in one array may have.
+PIECE_BYTES: Final = 16 << 20
+# An index as a stranger packed it. Memory is taken by captures: 0.7 KB each.
+MAX_INDEX_BYTES: Final = 4 << 30
+MAX_CAPTURES: Final = 4_000_000
+_OTHER_FORM: Final = "split it, or convert it to Parquet and name it as columnar:PATH"
+# Damage, a missing name, an unknown packing, and an encrypted member.
+_PACKAGE_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 class LocalIndex(CaptureIndex):
     """The captures listed or held by local files."""
 
     def __init__(self, paths: Sequence[Path], name: str = "local", *, beside: bool = True) -> None:
-        """Read the files. `beside`: WARC files are looked for beside the index naming them."""
+        """Read the files. `beside`: WARC files are looked for beside the index naming them.
+
+        Raises: InputError for a missing or broken file, and for one beyond the limits.
+        """
         self.name = name
         self._found: dict[str, list[IndexedCapture]] = defaultdict(list)
+        num_captures = 0
         for path in paths:
             for capture in _captures(path, beside=beside):
-                self._found[surt(capture.url)].append(capture)
+                num_captures += 1
+                if num_captures > MAX_CAPTURES:
+                    raise InputError(
+                        f"{path}: more than {MAX_CAPTURES:,} captures, the limit; {_OTHER_FORM}"
+                    )
+                try:
+                    key = surt(capture.url)
+                except ValueError:  # no address, so no link has it
+                    continue
+                self._found[key].append(capture)
 
     def captures(
         self, urls: Sequence[str], spans: Mapping[str, Span] | None = None
@@ -54,60 +81,107 @@ def _captures(path: Path, *, beside: bool) -> Iterator[IndexedCapture]:
 
     if path.name.endswith(_INDEXES):
         try:
-            rows = _index_rows(path)
+            for row in _index_rows(path):
+                capture = capture_of(row)
+                if capture is not None:
+                    file = str(path.parent / capture.file) if beside else capture.file
+                    yield capture._replace(file=file)
         except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(
                 f"{path}: not an index of captures ({first_line(error)}); expected CDX or CDXJ lines"
             ) from error
-        for row in rows:
-            if (capture := capture_of(row)) is not None:
-                yield capture._replace(file=str(path.parent / capture.file)) if beside else capture
-    elif path.suffix == ".wacz":
-        with zipfile.ZipFile(path) as package:
-            for name in package.namelist():
-                if name.startswith("archive/") and ".warc" in name:
-                    member = io.BytesIO(package.read(name))
-                    yield from _records(member, f"{path}{INSIDE}{name}")
     else:
+        try:
+            yield from _archived(path)
+        except (*_PACKAGE_ERRORS, OSError) as error:
+            raise InputError(f"{path}: not a readable archive ({first_line(error)})") from error
+
+
+def _archived(path: Path) -> Iterator[IndexedCapture]:
+    if path.suffix != ".wacz":
         with open(path, "rb") as stream:
             yield from _records(stream, str(path))
+        return
+
+    with zipfile.ZipFile(path) as package:
+        for name in package.namelist():
+            if name.startswith("archive/") and ".warc" in name:
+                with package.open(name) as member:
+                    yield from _records(member, f"{path}{INSIDE}{name}")
 
 
-def _index_rows(path: Path) -> list[dict[str, Any]]:
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace")
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith((" CDX", "!")))
-    return parse_lines(lines)[0]
+def _index_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of an index. Raises: InputError if it is too large; ValueError for another form."""
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+        for lines in _pieces(stream, path):
+            text = lines.decode("utf-8", "replace")
+            kept = (
+                each for each in text.splitlines() if each and each[:4] != " CDX" and each[0] != "!"
+            )
+            yield from parse_lines("\n".join(kept))[0]
 
 
-def _records(stream: BinaryIO, file: str) -> Iterator[IndexedCapture]:
-    """The captures of a WARC file, by the position of their records."""
+def _pieces(stream: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Some whole lines at a time. An answer of a server in one array is one piece."""
+    rest, size = b"", 0
+    while piece := stream.read(PIECE_BYTES):
+        size += len(piece)
+        if size > MAX_INDEX_BYTES:
+            raise InputError(
+                f"{path}: unpacks to more than {MAX_INDEX_BYTES:,} bytes, the limit; {_OTHER_FORM}"
+            )
+        lines, newline, rest = (rest + piece).rpartition(b"\n")
+        is_array = size == len(piece) and piece.lstrip().startswith(b"[")
+        if (is_array and stream.read(1)) or (not newline and len(rest) >= PIECE_BYTES):
+            raise ValueError(f"an array or a line of more than {PIECE_BYTES:,} bytes")
+        if is_array:
+            yield piece
+            return
+        yield lines
+
+    yield rest
+
+
+def _records(stream: IO[bytes], file: str) -> Iterator[IndexedCapture]:
+    """The captures of a WARC file, by the position of their records.
+
+    A record of more than `MAX_RECORD_BYTES` is left out.
+    """
     wanted = WarcRecordType.response | WarcRecordType.revisit
-    found: list[tuple[int, IndexedCapture]] = []
     for record in ArchiveIterator(stream, record_types=wanted, parse_http=False):
         at = records.warc_date(record.headers.get("WARC-Date") or "")
         url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
-        answer = http_response(record.reader.read())
-        if at is None or not url:
+        if at is None or not url or record.content_length > records.MAX_RECORD_BYTES:
             continue
+
+        answer = http_response(record.reader.read())
         revisit = record.record_type == WarcRecordType.revisit
         stated = (record.headers.get("WARC-Payload-Digest") or "").removeprefix("sha1:")
         digest = stated or (writer.digest(answer.payload)[5:] if answer else "")
         mime = REVISIT if revisit else (answer.header("content-type") or "" if answer else "")
         status = answer.status if answer else None
-        capture = IndexedCapture(url, at, status, mime, digest, file, record.stream_pos)
-        found.append((record.stream_pos, capture))
-
-    yield from (capture for _, capture in found)
+        yield IndexedCapture(url, at, status, mime, digest, file, record.stream_pos)
 
 
 def read_local(file: str, offset: int, length: int) -> bytes:
-    """Bytes of a local record. A length of 0 reads to the end of the file."""
+    """Bytes of a local record, `MAX_RECORD_BYTES` at most. A length of 0 reads as many.
+
+    An index is a stranger's: it may name a file that is none, and any numbers.
+
+    Raises: OSError if the file cannot be read.
+    """
     package, inside, name = file.partition(INSIDE)
+    size = min(length or records.MAX_RECORD_BYTES, records.MAX_RECORD_BYTES)
+    if not Path(package).is_file():
+        raise FileNotFoundError(f"{package}: no such file")
     if inside:
-        with zipfile.ZipFile(package) as archive:
-            data = archive.read(name)
-        return data[offset : offset + length] if length else data[offset:]
+        try:
+            with zipfile.ZipFile(package) as archive, archive.open(name) as member:
+                member.seek(offset)
+                return member.read(size)
+        except _PACKAGE_ERRORS as error:
+            raise OSError(f"{package}: {first_line(error)}") from error
+
     with open(file, "rb") as stream:
         stream.seek(offset)
-        return stream.read(length) if length else stream.read(records.MAX_RECORD_BYTES)
+        return stream.read(size)

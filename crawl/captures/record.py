@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from corpus.errors import InputError
+from corpus.errors import InputError, first_line
 from corpus.tables.external_files import open_source
 from crawl.captures.client import ArchiveClient
 from crawl.captures.index import IndexedCapture
@@ -132,9 +132,14 @@ def _by_range(
     elif "://" in place and INSIDE not in place:
         with open_source(place, "--records") as stream:
             stream.seek(capture.offset)
-            data = stream.read(capture.length or records.MAX_RECORD_BYTES)
+            data = stream.read(
+                min(capture.length or records.MAX_RECORD_BYTES, records.MAX_RECORD_BYTES)
+            )
     else:
-        data = read_local(place, capture.offset, capture.length)
+        try:
+            data = read_local(place, capture.offset, capture.length)
+        except OSError as error:
+            raise CaptureError(f"{place}: {first_line(error)}") from error
 
     where = f"{place}#{capture.offset}"
     try:
