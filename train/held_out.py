@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 from xxhash import xxh3_128_hexdigest
 
-from corpus.errors import InputError
+from corpus.errors import InputError, SchemaError
 from corpus.evaluation_sets.files import MAX_UNPACKED_BYTES, read_bytes
+from corpus.tables.parquet import PartFile
 from shards.tokenizer.encode import Tokenizer
 
 
@@ -52,16 +52,18 @@ def _json_texts(path: str, option: str) -> list[str]:
 def _parquet_texts(path: str, option: str) -> list[str]:
     """The column `text`; a null is no text."""
     try:
-        with pq.ParquetFile(path) as file:
-            sizes = (
-                file.metadata.row_group(group).total_byte_size
-                for group in range(file.num_row_groups)
-            )
-            if sum(sizes) > MAX_UNPACKED_BYTES:
-                raise InputError(f"{option} {path}: more than {MAX_UNPACKED_BYTES:,} bytes")
-            column = file.read(["text"])["text"].cast(pa.large_string())
-            return [text or "" for text in column.to_pylist()]
-    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        with open(path, "rb") as stream:
+            file = PartFile(stream, f"{option} {path}")
+            texts: list[str] = []
+            num_bytes = 0
+            for group in range(file.num_row_groups):
+                column = file.read_row_group(group, ["text"])["text"].cast(pa.large_string())
+                num_bytes += column.nbytes
+                if num_bytes > MAX_UNPACKED_BYTES:
+                    raise InputError(f"{option} {path}: more than {MAX_UNPACKED_BYTES:,} bytes")
+                texts += (text or "" for text in column.to_pylist())
+            return texts
+    except (OSError, pa.ArrowException, SchemaError, UnicodeDecodeError) as error:
         raise InputError(
             f"{option} {path}: expected Parquet with a column `text` ({type(error).__name__}: "
             f"{error})"

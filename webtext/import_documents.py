@@ -20,18 +20,20 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, first_line
 from corpus.run import command
 from corpus.tables.external_files import open_source
+from corpus.tables.parquet import PartFile
 from corpus.urls import Target, target
 from corpus.zstd import FRAME_MAGIC, ZstdReader
 from webtext.stages import stage_main
 
 READ_ROWS = 1000
+# A line with one document, as for known documents of dedup.
+MAX_LINE_BYTES = 128 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -197,8 +199,8 @@ def _date(row: dict[str, Any], columns: Columns, place: str) -> str:
 def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
     with open_source(source, "--parquet") as stream:
         try:
-            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
-        except pa.ArrowInvalid as error:
+            file = PartFile(pa.PythonFile(stream, mode="r"), f"--parquet {source}")
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"--parquet {source}: not a Parquet file ({error})") from error
         names = [name for name in columns if name]
         if missing := [name for name in names if name not in file.schema_arrow.names]:
@@ -206,8 +208,9 @@ def _parquet_rows(source: str, columns: Columns) -> Iterator[dict[str, Any]]:
                 f"--parquet {source}: no column {missing[0]!r}; present: {', '.join(file.schema_arrow.names)}"
             )
         try:
-            for batch in file.iter_batches(READ_ROWS, columns=names):
-                yield from batch.to_pylist()
+            for index in range(file.num_row_groups):
+                for piece in file.iter_row_group(index, names, READ_ROWS):
+                    yield from piece.to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"--parquet {source}: damaged ({first_line(error)}); get it again"
@@ -241,7 +244,14 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
 def _lines(source: str, raw: BinaryIO) -> Iterator[bytes]:
     """The lines of a file. Raises: InputError for one that is cut off or damaged."""
     try:
-        yield from _plain(raw)
+        plain = _plain(raw)
+        while line := plain.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(
+                    f"--jsonl {source}: a line of more than {MAX_LINE_BYTES:,} bytes; "
+                    "expected one document a line"
+                )
+            yield line
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"--jsonl {source}: damaged ({error}); get it again") from error
 

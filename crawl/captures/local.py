@@ -12,7 +12,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -112,7 +112,10 @@ def _archived(path: Path) -> Iterator[IndexedCapture]:
 
 def _index_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of an index. Raises: InputError if it is too large; ValueError for another form."""
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+    with open(path, "rb") as file:
+        stream: IO[bytes] = (
+            cast(IO[bytes], gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+        )
         for lines in _pieces(stream, path):
             text = lines.decode("utf-8", "replace")
             kept = (

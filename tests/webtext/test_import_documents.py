@@ -214,3 +214,16 @@ def test_a_time_that_no_calendar_has_is_named(tmp_path: Path) -> None:
     columns = import_documents.Columns("text", "", "", "d")
     with pytest.raises(InputError, match="expected texts, ids and dates in text, d"):
         list(import_documents._parquet_rows(str(tmp_path / "far.parquet"), columns))
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_line_has_a_limit(beyond: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps({"text": "words"}) + "\n"
+    path = tmp_path / "texts.jsonl.gz"
+    path.write_bytes(gzip.compress((line * 3).encode()))
+    monkeypatch.setattr(import_documents, "MAX_LINE_BYTES", len(line) - beyond)
+    if not beyond:
+        assert len([*import_documents._json_rows(str(path))]) == 3
+        return
+    with pytest.raises(InputError, match=r"texts\.jsonl\.gz: a line of more than"):
+        list(import_documents._json_rows(str(path)))

@@ -26,6 +26,7 @@ from corpus.run import progress, screen
 from corpus.storage.store import Store
 from corpus.tables.dedup_reports import read_overlap
 from corpus.tables.manifest import fingerprint
+from corpus.tables.parquet import read_file
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World, dtype_name
 from train.scores.tasks import choices, few_shot, generation, lambada, language, written_answers
@@ -182,11 +183,7 @@ def _outcomes(
                 display.update()
 
     world.barrier()
-    return [
-        row
-        for each in paths
-        for row in pq.read_table(io.BytesIO(store.read_bytes(each))).to_pylist()
-    ]
+    return [row for each in paths for row in read_file(store, each).to_pylist()]
 
 
 def _write(store: Store, path: str, rows: Sequence[Row]) -> None:
