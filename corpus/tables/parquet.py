@@ -429,6 +429,29 @@ def open_file(store: Store, path: str) -> Iterator[PartFile]:
         ) from error
 
 
+def read_data(data: bytes, where: str) -> pa.Table:
+    """The table in the bytes of a Parquet file outside the tables, such as a report's.
+
+    Raises: SchemaError, with the place that the bytes are from, if it is damaged or unpacks beyond
+    `unpacked_limit`.
+    """
+    limit = unpacked_limit(len(data))
+    pieces: list[pa.Table] = []
+    num_bytes = 0
+    try:
+        file = PartFile(io.BytesIO(data), where)
+        for index in range(file.num_row_groups):
+            pieces.append(file.read_row_group(index))
+            num_bytes += pieces[-1].nbytes
+            check_unpacked(where, num_bytes, limit)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise SchemaError(
+            f"{where}: damaged Parquet ({first_line(error)}); restore or delete the file"
+        ) from error
+
+    return pa.concat_tables(pieces) if pieces else file.empty_table()
+
+
 def unpacked_limit(num_bytes: int) -> int:
     """The limit on unpacked bytes of a file of `num_bytes`."""
     return max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * num_bytes)

@@ -26,7 +26,7 @@ from corpus.run import progress, screen
 from corpus.storage.store import Store
 from corpus.tables.dedup_reports import read_overlap
 from corpus.tables.manifest import fingerprint
-from corpus.tables.parquet import read_file
+from corpus.tables.parquet import read_data
 from train.checkpoints.load import LoadedModel
 from train.machine.distributed import World, dtype_name
 from train.scores.tasks import choices, few_shot, generation, lambada, language, written_answers
@@ -183,7 +183,8 @@ def _outcomes(
                 display.update()
 
     world.barrier()
-    return [row for each in paths for row in read_file(store, each).to_pylist()]
+    tables = [read_data(store.read_bytes(each), f"{store.root}/{each}") for each in paths]
+    return [row for table in tables for row in table.to_pylist()]
 
 
 def _write(store: Store, path: str, rows: Sequence[Row]) -> None:

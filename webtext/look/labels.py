@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from corpus.errors import InputError
 from corpus.storage.store import Store
-from corpus.tables.parquet import read_file
+from corpus.tables.parquet import read_data
 from corpus.tables.takedown_list import load_forgotten
 
 FOLDER = "reports/labels"
@@ -139,7 +139,7 @@ def _files(store: Store) -> list[str]:
 
 
 def _read(store: Store, path: str) -> pa.Table:
-    return read_file(store, path)
+    return read_data(store.read_bytes(path), f"{store.root}/{path}")
 
 
 def _write(store: Store, path: str, rows: pa.Table) -> None:
