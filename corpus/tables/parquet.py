@@ -369,13 +369,14 @@ class PartFile:
         group = self.metadata.row_group(index)
         packed = self._packed_bytes(index, names)
         check_unpacked(self._where, packed, MAX_UNPACKED_BYTES)
-        # No value is longer than its column, so this many rows of it stay within the limit.
+        # No value is longer than its column, so this many rows of it stay within the limit. Fewer
+        # at a time let the sum meet the limit before another gigabyte is unpacked.
         rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, packed))
 
         slices: list[pa.Table] = []
         num_bytes = 0
         batches = self._file.iter_batches(
-            batch_size=min(rows, max(1, group.num_rows)),
+            batch_size=min(rows, ROW_GROUP_ROWS, max(1, group.num_rows)),
             row_groups=[index],
             columns=names,
             use_threads=False,

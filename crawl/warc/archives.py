@@ -19,6 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, uuid5
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from pydantic import Field
@@ -166,7 +167,10 @@ def _capture(record: Any, member: Member | None = None) -> Capture | RecordDispo
     date = record.headers.get("WARC-Date") or ""
     ip = record.headers.get("WARC-IP-Address")
     cut = record.headers.get("WARC-Truncated") or ("disconnect" if len(block) < length else None)
-    own = [("WARC-Record-ID", record.record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
+    # Some writers leave the id out. A made one is the same in every reading.
+    made = f"<urn:uuid:{uuid5(NAMESPACE_URL, f'{date} {address} {payload_digest}')}>"
+    record_id = record.record_id or made
+    own = [("WARC-Record-ID", record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
     own += [("WARC-IP-Address", ip)] if ip else []
     own += [("WARC-Payload-Digest", payload_digest)]
     origin = record.headers.get("WARC-Source-URI")
@@ -193,7 +197,7 @@ def _capture(record: Any, member: Member | None = None) -> Capture | RecordDispo
         body_bytes=len(response.payload),
         payload_digest=payload_digest,
         truncated=cut is not None,
-        record_id=record.record_id,
+        record_id=record_id,
         capture=archive_name(origin) if origin else None,
         record=whole,
         member=unchanged,

@@ -81,6 +81,26 @@ def test_a_row_group_that_unpacks_to_gigabytes_is_one_line(store: Store, tmp_pat
     assert peak < 2.5 * parquet.MAX_UNPACKED_BYTES
 
 
+def test_a_bomb_of_long_texts_is_noticed_near_the_limit(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slices that each fit the limit would take twice as much before the sum is looked at."""
+    bomb(tmp_path / "x" / "a.parquet", 65_536, 8000)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 256)
+    monkeypatch.setattr(parquet, "MAX_UNPACKED_BYTES", 32 * MIB)
+    sums: list[int] = []
+    original = parquet.check_unpacked
+
+    def watch(where: str, num_bytes: int, limit: int) -> None:
+        sums.append(num_bytes)
+        original(where, num_bytes, limit)
+
+    monkeypatch.setattr(parquet, "check_unpacked", watch)
+    with pytest.raises(SchemaError, match="the limit is 33,554,432"):
+        list(iter_tables(store, "x/a.parquet"))
+    assert max(sums) < 1.3 * 32 * MIB
+
+
 @pytest.mark.parametrize(("chars", "fits"), [(1023, True), (1024, True), (1025, False)])
 def test_the_border_of_a_row_group(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chars: int, fits: bool

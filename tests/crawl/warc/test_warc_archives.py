@@ -118,6 +118,30 @@ def test_a_file_that_breaks_off_says_so_of_its_last_page() -> None:
     assert b"WARC-Truncated: disconnect" in found[0].record
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("value", [None, b"", b" ", b"\xff\xfe\0"])
+def test_a_record_may_lack_any_field(value: bytes | None, packed: bool) -> None:
+    data = archive(ANSWERS[:1])
+    head = data.index(b"WARC-Type: response")
+    end = data.index(b"\r\n\r\n", head)
+    lines = data[head:end].split(b"\r\n")
+    assert any(line.startswith(b"WARC-Record-ID:") for line in lines)
+    for number, line in enumerate(lines):
+        name = line.partition(b":")[0]
+        other = [] if value is None else [name + b": " + value]
+        fields = b"\r\n".join([*lines[:number], *other, *lines[number + 1 :]])
+        changed = data[:head] + fields + data[end:]
+        changed = gzip.compress(changed) if packed else changed
+        found, counts = captures(changed)
+        assert sum(counts.values()) >= len(found)
+        assert [each.record for each in found] == [each.record for each in captures(changed)[0]]
+        if name == b"WARC-Record-ID" and not (value or b"").strip():
+            assert [each.final_url for each in found] == [ANSWERS[0][0]]
+            assert records.parse_record(found[0].record).fields["warc-record-id"] == (
+                found[0].record_id
+            )
+
+
 def test_what_is_too_large_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_RECORD_BYTES", 500)
     found, counts = captures(archive(ANSWERS))
