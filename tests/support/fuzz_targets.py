@@ -237,9 +237,8 @@ def _json_set(store: Store, path: Path) -> None:
 
 
 def _hugging_face(store: Store, path: Path) -> None:
-    ours = store.read_bytes("tokenizer/tokenizer.json")
-    with contextlib.suppress(WebtextError):
-        check_tokenizer(path.parent, ours)
+    if path.name == "tokenizer.json":
+        check_tokenizer(path.parent, store.read_bytes("tokenizer/tokenizer.json"))
     read_hf_shape(path.parent)
     read_hf(path.parent)
 
