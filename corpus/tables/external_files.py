@@ -6,6 +6,7 @@ mebibyte: hashing all of a 20 GB file would be as slow as the work itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -34,6 +35,28 @@ def open_source(path: str, option: str) -> BinaryIO:
         ) from error
 
     return stream
+
+
+def parquet_files(path: str, option: str) -> tuple[Any, list[str]]:
+    """The filesystem of a file or folder and its Parquet files in order, without hidden ones.
+
+    Raises: InputError, naming the `option` it came by, if nothing is there.
+    """
+    filesystem, name = _locate(path, option)
+    try:
+        if filesystem.get_file_info(name).type == pafs.FileType.File:
+            return filesystem, [name]
+        found = filesystem.get_file_info(pafs.FileSelector(name, recursive=True))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"{option}{path}: cannot be read ({error}); name a file or folder"
+        ) from error
+
+    names = (each.path for each in found if each.type == pafs.FileType.File)
+    hidden = re.compile(r"(^|/)[._][^/]*$")
+    return filesystem, sorted(
+        each for each in names if each.endswith(".parquet") and not hidden.search(each)
+    )
 
 
 def in_order(paths: Sequence[str]) -> tuple[str, ...]:

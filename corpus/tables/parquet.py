@@ -251,6 +251,7 @@ def iter_tables(
 
 
 _ID = re.compile("[0-9a-f]{32}")
+_NUMBERS = frozenset(("BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE"))
 
 
 class PartFile:
@@ -261,8 +262,18 @@ class PartFile:
     with the limit before the next one.
     """
 
-    def __init__(self, stream: Any, where: str) -> None:
-        self._file = pq.ParquetFile(stream, page_checksum_verification=True)
+    def __init__(self, stream: Any, where: str, dictionaries: Sequence[str] = ()) -> None:
+        """Open the file. Texts of the columns `dictionaries` stay in dictionaries, within its size.
+
+        Raises: SchemaError if one of these columns is missing; OSError, ArrowException for damage.
+        """
+        try:
+            self._file = pq.ParquetFile(
+                stream, page_checksum_verification=True, read_dictionary=[*dictionaries]
+            )
+        except KeyError as error:
+            raise SchemaError(f"{where}: no column {error.args[0].decode()!r}") from error
+        self._dictionaries = frozenset(dictionaries)
         self._where = where
         self.metadata = self._file.metadata
         self.schema_arrow: pa.Schema = self._file.schema_arrow
@@ -279,25 +290,28 @@ class PartFile:
             )
 
     def id_range(self, index: int) -> tuple[str, str] | None:
-        """The first and last doc_id of a row group by its statistics; None if they do not say.
+        """The first and last doc_id of a row group by its statistics; None if they do not say."""
+        found = self.text_range(index, "doc_id")
+        return found if found is not None and all(map(_ID.fullmatch, found)) else None
+
+    def text_range(self, index: int, name: str) -> tuple[str, str] | None:
+        """The least and greatest text of a column in a row group by its statistics, or None.
 
         A damaged footer may have statistics without values, or with those of another kind.
         """
         try:
-            column = self._row_group(index).column(self.schema_arrow.get_field_index("doc_id"))
+            column = self._row_group(index).column(self.schema_arrow.get_field_index(name))
             # Arrow ends the process for statistics of another type than the schema's.
             if column.physical_type != "BYTE_ARRAY":
                 return None
             statistics = column.statistics
             if statistics is None or not statistics.has_min_max:
                 return None
-            found = (statistics.min, statistics.max)
+            low, high = statistics.min, statistics.max
         except (ValueError, IndexError, pa.ArrowException):
             return None
 
-        if all(isinstance(each, str) and _ID.fullmatch(each) for each in found):
-            return found
-        return None
+        return (low, high) if isinstance(low, str) and isinstance(high, str) else None
 
     def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the
@@ -322,7 +336,8 @@ class PartFile:
         """
         names = self._columns(columns)
         # A row group of this size has no bound on one value, so few rows are unpacked at a time.
-        rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, self._packed_bytes(index, names)))
+        longest = self._packed_bytes(index, names, may_be_long=True)
+        rows = max(MIN_SLICE_ROWS, MAX_UNPACKED_BYTES // max(1, longest))
         batches = self._file.iter_batches(
             batch_size=min(rows, slice_rows),
             row_groups=[index],
@@ -342,8 +357,11 @@ class PartFile:
             self._checked.add(index)
         return self.metadata.row_group(index)
 
-    def _packed_bytes(self, index: int, names: Sequence[str]) -> int:
-        """The size of the largest of these columns, as the footer says."""
+    def _packed_bytes(self, index: int, names: Sequence[str], *, may_be_long: bool = False) -> int:
+        """The size of the largest of these columns, as the footer says.
+
+        `may_be_long`: only of those whose values have any length.
+        """
         group = self._row_group(index)
         chunks = (group.column(number) for number in range(group.num_columns))
         return max(
@@ -351,8 +369,16 @@ class PartFile:
                 chunk.total_uncompressed_size
                 for chunk in chunks
                 if chunk.path_in_schema.partition(".")[0] in names
+                if not may_be_long or self._may_be_long(chunk)
             ),
             default=0,
+        )
+
+    def _may_be_long(self, chunk: pq.ColumnChunkMetaData) -> bool:
+        """True unless values are numbers, or texts that stay in a dictionary."""
+        name = chunk.path_in_schema
+        return "." in name or (
+            chunk.physical_type not in _NUMBERS and name not in self._dictionaries
         )
 
     def _with_nulls(self, index: int, wanted: Sequence[str]) -> pa.Table:

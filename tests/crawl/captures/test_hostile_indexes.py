@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import tracemalloc
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from corpus.errors import InputError
+from corpus.errors import InputError, WebtextError
+from corpus.tables import parquet
 from crawl.captures import local
+from crawl.captures.columnar import ColumnarIndex
 from crawl.captures.index import IndexedCapture
 from crawl.captures.local import LocalIndex
 from crawl.captures.record import CaptureError, RecordSource, fetch_record
@@ -33,6 +38,25 @@ def record(body: bytes, url: str = URL) -> bytes:
     ]
     block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
     return writer.record_bytes("response", fields, block, "application/http; msgtype=response")
+
+
+def columnar(path: Path, num_rows: int = 100, long: int = 1) -> Path:
+    """An index in Parquet with captures of the page, one without an address and one without a time."""
+    absent = [None] * 2
+    columns = {
+        "url_surtkey": ["test,a)/page"] * (num_rows + 2),
+        "url": [URL] * num_rows + [None, URL],
+        "fetch_time": pa.array([WHEN] * (num_rows + 1) + [None], pa.timestamp("ms")),
+        "fetch_status": pa.array([200] * num_rows + absent, pa.int16()),
+        "content_mime_detected": ["text/html"] * num_rows + absent,
+        "content_digest": ["A" * 32] * num_rows + absent,
+        "warc_filename": ["f" * long] * num_rows + absent,
+        "warc_record_offset": pa.array([7] * num_rows + absent, pa.int32()),
+        "warc_record_length": pa.array([9] * num_rows + absent, pa.int32()),
+    }
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), path, row_group_size=50)
+    return path
 
 
 def urls_in(path: Path) -> list[str]:
@@ -167,3 +191,50 @@ def test_any_place_that_an_index_states_is_read_within_limits(
 def test_a_file_that_is_none_is_a_lost_capture(name: str, tmp_path: Path) -> None:
     with pytest.raises(CaptureError):
         found_in(str(tmp_path / name))
+
+
+def test_a_columnar_index_of_a_folder_and_its_faults(tmp_path: Path) -> None:
+    columnar(tmp_path / "x" / "a.parquet")
+    columnar(tmp_path / "x" / "_temporary.parquet")
+    (tmp_path / "x" / "_SUCCESS").write_text("")
+    [(_, captures)] = ColumnarIndex(str(tmp_path / "x")).captures([URL])
+    expected = IndexedCapture(URL, WHEN, 200, "text/html", "A" * 32, "f", 7, 9)
+    assert captures == [expected] * 100
+
+    pq.write_table(pa.table({"url": [URL]}), tmp_path / "x" / "b.parquet")
+    with pytest.raises(WebtextError, match=r"b\.parquet.*url_surtkey"):
+        list(ColumnarIndex(str(tmp_path / "x")).captures([URL]))
+    for name in ("none", "x/_SUCCESS/y"):
+        with pytest.raises(InputError, match="columnar:"):
+            list(ColumnarIndex(str(tmp_path / name)).captures([URL]))
+
+
+def test_a_damaged_columnar_index_neither_ends_the_process_nor_hangs(tmp_path: Path) -> None:
+    """Arrow's scanner of folders did both for some of these files."""
+    path = columnar(tmp_path / "x" / "a.parquet")
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    rng = random.Random(1)
+    outcomes = set()
+    for _ in range(300):
+        changed = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            at = len(whole) - 1 - rng.randrange(footer)
+            changed[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, changed[at] ^ 1 << rng.randrange(8)])
+        path.write_bytes(changed)
+        try:
+            outcomes.add(len([*ColumnarIndex(str(path)).captures([URL])]))
+        except WebtextError as error:
+            outcomes.add(str(path) in str(error))
+    assert outcomes == {True}
+
+
+def test_a_columnar_index_unpacks_within_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = columnar(tmp_path / "x" / "a.parquet", 4000, 1000)
+    index = ColumnarIndex(str(path))
+    assert len(dict(index.captures([URL]))[URL]) == 4000
+    monkeypatch.setattr(parquet, "MAX_UNPACKED_BYTES", 10_000)
+    with pytest.raises(WebtextError, match=r"a\.parquet: unpacks to more than"):
+        list(index.captures([URL]))
