@@ -105,6 +105,11 @@ class ColumnarIndex(CaptureIndex):
         found: list[pa.Table] = []
         with _faults_named(name), self._filesystem.open_input_file(name) as stream:
             file = PartFile(stream, f"columnar:{name}", _TEXTS)
+            for text in _TEXTS:
+                kind = file.schema_arrow.field(text).type
+                if not pa.types.is_dictionary(kind):
+                    raise pa.ArrowTypeError(f"column {text!r} holds {kind}, expected texts")
+
             if name not in self._ranges:
                 groups = range(file.num_row_groups)
                 self._ranges[name] = [file.text_range(each, columns[0]) for each in groups]
@@ -117,6 +122,7 @@ class ColumnarIndex(CaptureIndex):
                     size = _unpacked_bytes(rows)
                     check_unpacked(f"columnar:{name}", size, parquet.MAX_UNPACKED_BYTES)
                     rows = rows.cast(_SCHEMA, safe=False)
+                    rows.validate(full=True)  # bytes become texts unchecked
                     # A capture without an address or a time is none.
                     told = pc.and_(pc.is_valid(rows["url"]), pc.is_valid(rows["fetch_time"]))
                     found.append(rows.filter(told))
@@ -126,7 +132,11 @@ class ColumnarIndex(CaptureIndex):
 def _is_among(column: pa.ChunkedArray, keys: pa.Array) -> pa.ChunkedArray:
     """True for each row with one of the keys. Each text of the dictionary is looked at once."""
     return pa.chunked_array(
-        [pc.is_in(each.dictionary, keys).take(each.indices) for each in column.chunks], pa.bool_()
+        [
+            pc.is_in(each.dictionary.cast(pa.string()), keys).take(each.indices)
+            for each in column.chunks
+        ],
+        pa.bool_(),
     )
 
 
