@@ -6,7 +6,6 @@ Runs over different data are comparable only on the same texts. The file has JSO
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, SchemaError
 from corpus.evaluation_sets.files import MAX_UNPACKED_BYTES, read_bytes
+from corpus.json_values import json_value
 from corpus.tables.parquet import PartFile
 from shards.tokenizer.encode import Tokenizer
 
@@ -38,9 +38,9 @@ def _json_texts(path: str, option: str) -> list[str]:
     texts = []
     for number, line in enumerate(lines, 1):
         try:
-            text = json.loads(line)["text"]
+            text = json_value(line)["text"]
             text.encode()  # lone surrogates are no text, and cannot be encoded
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{option} {path}: line {number} is not a JSON object with a field `text` "
                 f"({type(error).__name__}); write one such object a line"
@@ -53,11 +53,10 @@ def _parquet_texts(path: str, option: str) -> list[str]:
     """The column `text`; a null is no text."""
     try:
         with open(path, "rb") as stream:
-            file = PartFile(stream, f"{option} {path}")
             texts: list[str] = []
             num_bytes = 0
-            for group in range(file.num_row_groups):
-                column = file.read_row_group(group, ["text"])["text"].cast(pa.large_string())
+            for table in PartFile(stream, f"{option} {path}").tables(["text"]):
+                column = table["text"].cast(pa.large_string())
                 num_bytes += column.nbytes
                 if num_bytes > MAX_UNPACKED_BYTES:
                     raise InputError(f"{option} {path}: more than {MAX_UNPACKED_BYTES:,} bytes")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import zstandard
 from xxhash import xxh3_128_hexdigest
 
 from corpus.errors import InputError, first_line
+from corpus.json_values import document_lines, json_value
 from corpus.run import command
 from corpus.tables.external_files import open_source
 from corpus.tables.parquet import PartFile
@@ -32,8 +32,6 @@ from corpus.zstd import FRAME_MAGIC, ZstdReader
 from webtext.stages import stage_main
 
 READ_ROWS = 1000
-# A line with one document, as for known documents of dedup.
-MAX_LINE_BYTES = 128 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -229,8 +227,8 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                row = json_value(line)
+            except ValueError as error:
                 raise InputError(
                     f"--jsonl {source}: line {number} is not JSON ({error})"
                 ) from error
@@ -244,14 +242,7 @@ def _json_rows(source: str) -> Iterator[dict[str, Any]]:
 def _lines(source: str, raw: BinaryIO) -> Iterator[bytes]:
     """The lines of a file. Raises: InputError for one that is cut off or damaged."""
     try:
-        plain = _plain(raw)
-        while line := plain.readline(MAX_LINE_BYTES + 1):
-            if len(line) > MAX_LINE_BYTES:
-                raise InputError(
-                    f"--jsonl {source}: a line of more than {MAX_LINE_BYTES:,} bytes; "
-                    "expected one document a line"
-                )
-            yield line
+        yield from document_lines(_plain(raw), f"--jsonl {source}")
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"--jsonl {source}: damaged ({error}); get it again") from error
 

@@ -431,9 +431,7 @@ def _parquet_records(path: Path) -> Iterator[Any]:
     limit = unpacked_limit(path.stat().st_size)
     num_bytes = 0
     with path.open("rb") as stream:
-        file = PartFile(stream, str(path))
-        for index in range(file.num_row_groups):
-            table = file.read_row_group(index)
+        for table in PartFile(stream, str(path)).tables():
             num_bytes += table.nbytes
             if num_bytes > limit:
                 raise _too_large(path, limit)

@@ -6,7 +6,6 @@ mebibyte: hashing all of a 20 GB file would be as slow as the work itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -52,10 +51,11 @@ def parquet_files(path: str, option: str) -> tuple[Any, list[str]]:
             f"{option}{path}: cannot be read ({error}); name a file or folder"
         ) from error
 
-    names = (each.path for each in found if each.type == pafs.FileType.File)
-    hidden = re.compile(r"(^|/)[._][^/]*$")
     return filesystem, sorted(
-        each for each in names if each.endswith(".parquet") and not hidden.search(each)
+        each.path
+        for each in found
+        if each.type == pafs.FileType.File
+        if each.extension == "parquet" and not each.base_name.startswith((".", "_"))
     )
 
 

@@ -224,13 +224,17 @@ def read_file(store: Store, path: str, columns: Sequence[str] | None = None) -> 
     Raises: SchemaError if it is missing, damaged, of another schema, or unpacks beyond
     `unpacked_limit`.
     """
-    limit = unpacked_limit(_size(store, path))
+    where = f"{store.root}/{path}"
+    return _whole(iter_tables(store, path, columns), where, unpacked_limit(_size(store, path)))
+
+
+def _whole(tables: Iterable[pa.Table], where: str, limit: int) -> pa.Table:
+    """The row groups of a file in one table. Raises: SchemaError if they are beyond the limit."""
     pieces: list[pa.Table] = []
     num_bytes = 0
-
-    for piece in iter_tables(store, path, columns):
+    for piece in tables:
         num_bytes += piece.nbytes
-        check_unpacked(f"{store.root}/{path}", num_bytes, limit)
+        check_unpacked(where, num_bytes, limit)
         pieces.append(piece)
 
     return pa.concat_tables(pieces)
@@ -244,10 +248,7 @@ def iter_tables(
     Raises: as `read_file`, where the limit is for each row group.
     """
     with open_file(store, path) as file:
-        if file.num_row_groups == 0:
-            yield file.empty_table(columns)
-        for index in range(file.num_row_groups):
-            yield file.read_row_group(index, columns)
+        yield from file.tables(columns)
 
 
 _ID = re.compile("[0-9a-f]{32}")
@@ -312,6 +313,13 @@ class PartFile:
             return None
 
         return (low, high) if isinstance(low, str) and isinstance(high, str) else None
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """All row groups; one of no rows for an empty file. Raises: as `read_row_group`."""
+        if self.num_row_groups == 0:
+            yield self.empty_table(columns)
+        for index in range(self.num_row_groups):
+            yield self.read_row_group(index, columns)
 
     def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
         """One row group. Raises: SchemaError if a column is missing, or it unpacks to more than the
@@ -462,21 +470,13 @@ def read_data(data: bytes, where: str) -> pa.Table:
     Raises: SchemaError, with the place that the bytes are from, if it is damaged or unpacks beyond
     `unpacked_limit`.
     """
-    limit = unpacked_limit(len(data))
-    pieces: list[pa.Table] = []
-    num_bytes = 0
     try:
-        file = PartFile(io.BytesIO(data), where)
-        for index in range(file.num_row_groups):
-            pieces.append(file.read_row_group(index))
-            num_bytes += pieces[-1].nbytes
-            check_unpacked(where, num_bytes, limit)
+        tables = PartFile(io.BytesIO(data), where).tables()
+        return _whole(tables, where, unpacked_limit(len(data)))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SchemaError(
             f"{where}: damaged Parquet ({first_line(error)}); restore or delete the file"
         ) from error
-
-    return pa.concat_tables(pieces) if pieces else file.empty_table()
 
 
 def unpacked_limit(num_bytes: int) -> int:

@@ -124,8 +124,8 @@ class ColumnarIndex(CaptureIndex):
                     rows = rows.cast(_SCHEMA, safe=False)
                     rows.validate(full=True)  # bytes become texts unchecked
                     # A capture without an address or a time is none.
-                    told = pc.and_(pc.is_valid(rows["url"]), pc.is_valid(rows["fetch_time"]))
-                    found.append(rows.filter(told))
+                    usable = pc.and_(pc.is_valid(rows["url"]), pc.is_valid(rows["fetch_time"]))
+                    found.append(rows.filter(usable))
         return found
 
 

@@ -167,9 +167,10 @@ def _capture(record: Any, member: Member | None = None) -> Capture | RecordDispo
     date = record.headers.get("WARC-Date") or ""
     ip = record.headers.get("WARC-IP-Address")
     cut = record.headers.get("WARC-Truncated") or ("disconnect" if len(block) < length else None)
-    # Some writers leave the id out. A made one is the same in every reading.
-    made = f"<urn:uuid:{uuid5(NAMESPACE_URL, f'{date} {address} {payload_digest}')}>"
-    record_id = record.record_id or made
+    record_id = record.record_id
+    if not record_id:
+        # Some writers leave it out. A made one is the same in every reading.
+        record_id = f"<urn:uuid:{uuid5(NAMESPACE_URL, f'{date} {address} {payload_digest}')}>"
     own = [("WARC-Record-ID", record_id), ("WARC-Date", date), ("WARC-Target-URI", address)]
     own += [("WARC-IP-Address", ip)] if ip else []
     own += [("WARC-Payload-Digest", payload_digest)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import zstandard
 
 from corpus.errors import SchemaError, WebtextError, first_line
+from corpus.json_values import document_lines, json_value
 from corpus.storage.store import Store, open_store
 from corpus.tables.elsewhere import MARK
 from corpus.tables.parquet import PartFile, read_file
@@ -33,8 +33,6 @@ from dedup.document_rows import ShingleSets
 SLICE_ROWS = 1024
 # Of JSON lines read at a time, at least one line.
 SLICE_CHARS = 16 << 20
-# One JSON line. The longest documents of public sets have some 10 MB.
-MOST_LINE_BYTES = 128 << 20
 # zstd's --long=27, which every decoder accepts.
 MOST_WINDOW_BYTES = 1 << 27
 
@@ -217,8 +215,8 @@ def _is_among(number: int, wanted: np.ndarray) -> bool:
 def _text_of(file: KnownFile, number: int, line: bytes) -> str | None:
     place = f"{OPTION} {file.root}/{file.key}: line {number + 1}"
     try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row: Any = json_value(line)
+    except ValueError as error:
         raise SchemaError(f"{place} is not JSON ({error})") from error
     if not isinstance(row, dict):
         raise SchemaError(f"{place} is {type(row).__name__}; expected an object")
@@ -237,13 +235,7 @@ def _text_of(file: KnownFile, number: int, line: bytes) -> str | None:
 
 def _lines(file: KnownFile, stream: Any) -> Iterator[bytes]:
     plain = _plain(file.key.lower(), stream)
-    while line := plain.readline(MOST_LINE_BYTES + 1):
-        if len(line) > MOST_LINE_BYTES:
-            raise SchemaError(
-                f"{OPTION} {file.root}/{file.key}: a line of more than {MOST_LINE_BYTES:,} bytes; "
-                "expected one document a line"
-            )
-        yield line
+    return document_lines(plain, f"{OPTION} {file.root}/{file.key}")
 
 
 def _plain(name: str, stream: Any) -> io.BufferedIOBase:

@@ -15,9 +15,7 @@ import pytest
 
 from corpus.errors import FatalError, PartitionError, SchemaError
 from corpus.run import runner
-from corpus.run.executors import SerialExecutor
 from corpus.run.executors.interface import Attempt
-from corpus.run.plan import Run
 from corpus.storage import lease
 from corpus.storage.store import open_corpus
 from corpus.tables import commit
@@ -137,14 +135,7 @@ def test_the_first_of_several_failures_is_explained(
     store = toy_stage.make_corpus(str(tmp_path / "c"))
     failures = {n: Attempt(n, "error", error=f"reason {n}") for n in (4, 2, 3)}
     monkeypatch.setattr(runner, "run_tasks", lambda *_: ({}, failures))
-    run = Run(
-        stage="toy",
-        config=toy_stage.ToyConfig(),
-        store=store,
-        batch="b",
-        executor=SerialExecutor(),
-        num_parts=5,
-    )
+    run = toy_stage.run_of(store)
     with pytest.raises(
         PartitionError,
         match=r"3 of 5 parts failed and are quarantined \(part 2, 3, 4\); part 2: error: reason 2",

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from corpus import json_values
 from corpus.errors import InputError, SchemaError
 from corpus.storage.store import manifest_path, table_dir
 from corpus.tables.manifest import read_manifest
@@ -252,7 +253,7 @@ def test_a_corpus_is_no_source_of_its_own(
 
 
 def test_hostile_lines_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(json_values, "MAX_LINE_BYTES", 1000)
     for number, (lines, said) in enumerate(
         (
             (b"[" * 900, "line 1 is not JSON"),

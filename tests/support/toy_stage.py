@@ -18,6 +18,8 @@ from xxhash import xxh3_128_hexdigest
 
 from corpus.config import Section
 from corpus.run import command
+from corpus.run.executors import SerialExecutor
+from corpus.run.plan import Run
 from corpus.run.step import Context, Exchange, Gather, Map, Output, Scattered
 from corpus.storage.store import Store, open_corpus
 from corpus.tables.commit import commit_table
@@ -180,6 +182,18 @@ def make_corpus(
     ]
     commit_table(store, LINKS, batch, written, num_parts=num_parts)
     return store
+
+
+def run_of(store: Store, num_parts: int = 5) -> Run:
+    """A run of the stage with its own settings, in this process."""
+    return Run(
+        stage="toy",
+        config=ToyConfig(),
+        store=store,
+        batch="b",
+        executor=SerialExecutor(),
+        num_parts=num_parts,
+    )
 
 
 def committed_bytes(

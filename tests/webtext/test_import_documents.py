@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from corpus import json_values
 from corpus.errors import InputError
 from corpus.storage.store import open_corpus
 from corpus.tables.manifest import read_manifest
@@ -221,7 +222,7 @@ def test_a_line_has_a_limit(beyond: int, tmp_path: Path, monkeypatch: pytest.Mon
     line = json.dumps({"text": "words"}) + "\n"
     path = tmp_path / "texts.jsonl.gz"
     path.write_bytes(gzip.compress((line * 3).encode()))
-    monkeypatch.setattr(import_documents, "MAX_LINE_BYTES", len(line) - beyond)
+    monkeypatch.setattr(json_values, "MAX_LINE_BYTES", len(line) - beyond)
     if not beyond:
         assert len([*import_documents._json_rows(str(path))]) == 3
         return

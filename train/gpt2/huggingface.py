@@ -306,7 +306,7 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
     try:
         document = json_value(path.read_text("utf-8"))
         return _token_ids(document) if path.name == TOKENIZER else {**document}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = _shown(repr(error))
         raise InputError(f"{path}: {reason}; expected the tokenizer of a GPT-2") from error
 

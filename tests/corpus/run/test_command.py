@@ -20,7 +20,6 @@ from corpus.config import Section
 from corpus.errors import FatalError, InputError, Interrupted
 from corpus.run import arguments, attempts, command, metrics, plan, task
 from corpus.run.executors import SerialExecutor, opening
-from corpus.run.plan import Run
 from corpus.run.progress import Meter
 from corpus.run.runner import run_steps
 from corpus.run.stragglers import Limits, Watch
@@ -180,14 +179,7 @@ def test_positive_numbers(text: str, number: int | None) -> None:
 def test_steps_share_the_processor_time_of_their_run(tmp_path: Path) -> None:
     """Each counts its own alone, whatever the run has used before."""
     store = toy_stage.make_corpus(str(tmp_path))
-    run = Run(
-        stage="toy",
-        config=toy_stage.ToyConfig(),
-        store=store,
-        batch="b",
-        executor=SerialExecutor(),
-        num_parts=5,
-    )
+    run = toy_stage.run_of(store)
     run.usage["cpu_s"] = 1000.0
     run_steps(run, toy_stage.STEPS)
     made = [

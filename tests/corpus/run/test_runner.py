@@ -419,14 +419,7 @@ def test_any_partition_count_holds_the_same_rows(
     store = toy_stage.make_corpus(
         str(tmp_path_factory.mktemp("c")), num_rows=num_rows, num_parts=num_parts
     )
-    run = Run(
-        stage="toy",
-        config=toy_stage.ToyConfig(),
-        store=store,
-        batch="b",
-        executor=SerialExecutor(),
-        num_parts=num_parts,
-    )
+    run = toy_stage.run_of(store, num_parts)
     result = run_steps(run, toy_stage.STEPS)
     assert result.counts["rows"]["rows"] + result.counts["short"]["rows"] == num_rows
     assert result.counts["total"]["domains"] == min(num_rows, 17)
