@@ -103,6 +103,7 @@ class ColumnarIndex(CaptureIndex):
         columns = [*_COLUMNS.values()]
         keys = pa.array(wanted, pa.string())
         found: list[pa.Table] = []
+        num_bytes = 0
         with _faults_named(name), self._filesystem.open_input_file(name) as stream:
             file = PartFile(stream, f"columnar:{name}", _TEXTS)
             for text in _TEXTS:
@@ -119,8 +120,8 @@ class ColumnarIndex(CaptureIndex):
                     continue
                 for piece in file.iter_row_group(index, columns, SLICE_ROWS):
                     rows = piece.filter(_is_among(piece[columns[0]], keys))
-                    size = _unpacked_bytes(rows)
-                    check_unpacked(f"columnar:{name}", size, parquet.MAX_UNPACKED_BYTES)
+                    num_bytes += _unpacked_bytes(rows)
+                    check_unpacked(f"columnar:{name}", num_bytes, parquet.MAX_UNPACKED_BYTES)
                     rows = rows.cast(_SCHEMA, safe=False)
                     rows.validate(full=True)  # bytes become texts unchecked
                     # A capture without an address or a time is none.

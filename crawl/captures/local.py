@@ -166,6 +166,11 @@ def _records(stream: IO[bytes], file: str) -> Iterator[IndexedCapture]:
         yield IndexedCapture(url, at, status, mime, digest, file, record.stream_pos)
 
 
+def read_size(length: int) -> int:
+    """Bytes to read for a record of a stated length; an index may state any, or 0 for none."""
+    return min(length or records.MAX_RECORD_BYTES, records.MAX_RECORD_BYTES)
+
+
 def read_local(file: str, offset: int, length: int) -> bytes:
     """Bytes of a local record, `MAX_RECORD_BYTES` at most. A length of 0 reads as many.
 
@@ -174,7 +179,7 @@ def read_local(file: str, offset: int, length: int) -> bytes:
     Raises: OSError if the file cannot be read.
     """
     package, inside, name = file.partition(INSIDE)
-    size = min(length or records.MAX_RECORD_BYTES, records.MAX_RECORD_BYTES)
+    size = read_size(length)
     if not Path(package).is_file():
         raise FileNotFoundError(f"{package}: no such file")
     if inside:

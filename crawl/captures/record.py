@@ -17,7 +17,7 @@ from corpus.errors import InputError, first_line
 from corpus.tables.external_files import open_source
 from crawl.captures.client import ArchiveClient
 from crawl.captures.index import IndexedCapture
-from crawl.captures.local import INSIDE, read_local
+from crawl.captures.local import INSIDE, read_local, read_size
 from crawl.warc import records, writer
 from crawl.warc.archives import HttpResponse, http_response
 
@@ -129,15 +129,9 @@ def _by_range(
         if client is None:
             raise CaptureError(f"{place}: no client")
         data = _range(place, capture, client)
-    elif "://" in place and INSIDE not in place:
-        with open_source(place, "--records") as stream:
-            stream.seek(capture.offset)
-            data = stream.read(
-                min(capture.length or records.MAX_RECORD_BYTES, records.MAX_RECORD_BYTES)
-            )
     else:
         try:
-            data = read_local(place, capture.offset, capture.length)
+            data = _stored(place, capture)
         except OSError as error:
             raise CaptureError(f"{place}: {first_line(error)}") from error
 
@@ -152,6 +146,16 @@ def _by_range(
     if record.kind != "response" or response is None or named != capture.url:
         raise CaptureError(f"{where}: a {record.kind} record of {named}, not of {capture.url}")
     return where, record.fields.get("warc-record-id", ""), response
+
+
+def _stored(place: str, capture: IndexedCapture) -> bytes:
+    """Bytes of a record in a file or a store. Raises: OSError, InputError."""
+    if "://" not in place or INSIDE in place:
+        return read_local(place, capture.offset, capture.length)
+
+    with open_source(place, "--records") as stream:
+        stream.seek(capture.offset)
+        return stream.read(read_size(capture.length))
 
 
 def _range(place: str, capture: IndexedCapture, client: ArchiveClient) -> bytes:
